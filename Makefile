@@ -1,0 +1,71 @@
+# The workbook in one word: `make workbook` runs it, `make lab` opens it, `make test` checks it.
+# Every path is relative and every tool is run through .venv/bin/python, so the folder may have a space in its name.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup workbook lab test bench notebooks clean
+SHELL := /bin/sh
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+# Another interpreter: make PYTHON=/path/to/python3.12 setup
+PYTHON ?=
+IN_RANGE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+say = printf '\n\033[1m== %s\033[0m\n'
+
+help:  ## this list
+	@echo "medsr: a workbook on medical image super-resolution. Usage: make TARGET"
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+
+setup: .venv/.installed  ## create .venv with the exact versions of requirements.lock (once)
+
+# The stamp is written last: a set-up that was interrupted is done again.
+.venv/.installed: requirements.lock pyproject.toml
+	@rm -f .venv/.installed
+	@found=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python); do \
+	    if "$$candidate" -c '$(IN_RANGE)' >/dev/null 2>&1; then found="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "medsr needs Python 3.11, 3.12 or 3.13 with its venv module (Debian, Ubuntu: apt install python3-venv), and found none$(if $(PYTHON), at PYTHON=$(PYTHON)). Install one, or name it: make PYTHON=/path/to/python3 setup" >&2; exit 1; \
+	fi; \
+	if ! $(PY) -c '$(IN_RANGE)' >/dev/null 2>&1 || ! $(PIP) --version >/dev/null 2>&1; then \
+	    echo "Creating .venv with $$found ($$("$$found" --version))"; \
+	    "$$found" -m venv --clear .venv; \
+	fi
+	@$(say) "set-up 1/3: torch (a large download where the registry's torch is the CUDA build; see README.md, Set-up)"
+	@$(PIP) install --constraint requirements.lock torch==2.13.0
+	@$(say) "set-up 2/3: the other packages of requirements.lock (about a minute)"
+	@$(PIP) install --quiet --no-deps --requirement requirements.lock
+	@$(say) "set-up 3/3: the workbook itself"
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch .venv/.installed
+
+workbook: .venv/.installed  ## run all notebooks on the embedded data: results in runs/, scores in the terminal
+	@$(PY) -m medsr_core.cli run --out runs
+
+lab: .venv/.installed  ## open the workbook in JupyterLab, at notebook 00 (this machine only, with a token)
+	@$(PY) -m jupyterlab --ServerApp.ip=localhost notebooks/00_zoom_and_enhance.ipynb
+
+test: .venv/.installed  ## everything that must hold: style, types, tests, and every notebook's stored output
+	@$(say) "test 1/4: ruff"
+	@$(PY) -m ruff check .
+	@$(say) "test 2/4: mypy"
+	@$(PY) -m mypy
+	@$(say) "test 3/4: pytest"
+	@$(PY) -m pytest tests
+	@$(say) "test 4/4: nbval, every cell's output as stored"
+	@$(PY) -m pytest --nbval --nbval-current-env notebooks
+
+bench: .venv/.installed-bench  ## compare with other packages (installs a few more)
+	@for script in benchmarks/[a-z]*.py; do $(say) "$$script"; $(PY) "$$script" || exit 1; done
+
+.venv/.installed-bench: .venv/.installed requirements-bench.lock
+	@$(PIP) install --quiet --no-deps --requirement requirements-bench.lock
+	@touch .venv/.installed-bench
+
+notebooks: .venv/.installed  ## re-execute the notebooks in place and store their output (before committing a change)
+	@$(PY) -m medsr_core.workbook refresh
+
+clean:  ## remove .venv and caches; your results in runs/ stay
+	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@find medsr_core data_fetch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
