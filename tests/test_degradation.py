@@ -58,15 +58,21 @@ def imresize_1d(signal: list[float], scale: Fraction, antialias: bool) -> list[f
     return out
 
 
+def imresize(x: torch.Tensor, scale: Fraction, antialias: bool = True) -> torch.Tensor:
+    """Both axes of a (1, 1, H, W) image."""
+    rows = [imresize_1d(row, scale, antialias) for row in x[0, 0].tolist()]
+    columns = [imresize_1d(list(column), scale, antialias) for column in zip(*rows, strict=True)]
+    return torch.tensor(columns, dtype=torch.float64).T[None, None]
+
+
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("factor", [2, 3, 4, 8, Fraction(3, 2), Fraction(1, 2), Fraction(1, 4), Fraction(2, 3)])
 def test_bicubic_is_matlabs_imresize(factor, antialias):
     x = image(1, 1, 37, 22)
-    rows = [imresize_1d(row, 1 / Fraction(factor), antialias) for row in x[0, 0].tolist()]
-    expected = torch.tensor([imresize_1d(list(col), 1 / Fraction(factor), antialias) for col in zip(*rows, strict=True)])
-    assert torch.allclose(deg.bicubic(factor, antialias=antialias)(x)[0, 0], expected.T.double(), atol=1e-7, rtol=0)
-    single = deg.bicubic(factor, antialias=antialias)(x.float())[0, 0]
-    assert (single - expected.T).abs().max() < 1e-6
+    expected = imresize(x, 1 / Fraction(factor), antialias)
+    operator = deg.bicubic(factor, antialias=antialias)
+    assert (operator(x) - expected).abs().max() < 1e-12
+    assert (operator(x.float()) - expected).abs().max() < 1e-6
 
 
 def test_bicubic_matches_the_known_imresize_of_a_ramp():
@@ -80,10 +86,10 @@ def test_bicubic_matches_the_known_imresize_of_a_ramp():
     assert abs(y[0] - edge) < 1e-12
 
 
-@pytest.mark.parametrize(("operator", "kernel"), [("bicubic", "BICUBIC"), ("bilinear", "BILINEAR"), ("lanczos", "LANCZOS")])
-def test_resampling_agrees_with_pillow_away_from_the_edges(operator, kernel):
+@pytest.mark.parametrize("operator", ["bicubic", "bilinear", "lanczos"])
+def test_resampling_agrees_with_pillow_away_from_the_edges(operator):
     x = image(1, 1, 96, 64)
-    small = Image.fromarray(x[0, 0].float().numpy()).resize((16, 24), getattr(Image.Resampling, kernel))
+    small = Image.fromarray(x[0, 0].float().numpy()).resize((16, 24), Image.Resampling[operator.upper()])
     ours = getattr(deg, operator)(4)(x)[0, 0]
     inside = np.s_[4:-4, 4:-4]
     assert np.abs(np.asarray(small) - ours.numpy())[inside].max() < 1e-6
@@ -192,7 +198,8 @@ def test_noise_has_the_stated_statistics_and_repeats_with_the_seed():
 def _rice(signal: float, sigma: float) -> tuple[float, float]:
     import scipy.stats
 
-    return tuple(float(v) ** p for v, p in zip(scipy.stats.rice.stats(signal / sigma, scale=sigma), (1, 0.5), strict=True))
+    mean, variance = scipy.stats.rice.stats(signal / sigma, scale=sigma)
+    return float(mean), float(variance) ** 0.5
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -246,9 +253,7 @@ def test_one_pixel_and_images_smaller_than_the_kernel():
         if operator.factor >= 1:
             assert torch.allclose(operator(pixel), pixel, atol=1e-6)
     tiny = image(1, 1, 3, 2)
-    expected = torch.tensor([imresize_1d(row, Fraction(1, 4), True) for row in tiny[0, 0].tolist()])
-    expected = torch.tensor([imresize_1d(col, Fraction(1, 4), True) for col in expected.T.tolist()]).T
-    assert torch.allclose(deg.bicubic(4)(tiny)[0, 0], expected.double(), atol=1e-7)
+    assert (deg.bicubic(4)(tiny) - imresize(tiny, Fraction(1, 4))).abs().max() < 1e-12
 
 
 def test_wrong_sizes_and_parameters_say_what_was_expected():
@@ -257,7 +262,7 @@ def test_wrong_sizes_and_parameters_say_what_was_expected():
     for make in (lambda: deg.gaussian_noise(-1), lambda: deg.gaussian_blur(-1), lambda: deg.motion_blur(-1)):
         with pytest.raises(ValueError, match="-1"):
             make()
-    with pytest.raises(ValueError, match="1 .*100"):
+    with pytest.raises(ValueError, match=r"1 .*100"):
         deg.jpeg(0)
     with pytest.raises(ValueError, match="truncated"):
         deg.kspace_truncation(Fraction(1, 2))(torch.zeros(1, 1, 8, 8))
