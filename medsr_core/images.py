@@ -1,11 +1,407 @@
 """PNG, JPEG, TIFF, DICOM and NIfTI in and out, and the one check every image passes.
 
 Inside the workbook an image is a float tensor in [0, 1] of shape (B, C, H, W), C = 1 or 3.
+
+`read` never guesses the data range of a photograph: 8-bit values are divided by 255, 16-bit values by 65535. Scanner
+data deeper than that (DICOM, NIfTI, float TIFF) has no agreed white; the file's own minimum and maximum over all its
+slices become 0 and 1 (ours), and `Stack.value_range` remembers them, so that `write` can undo it.
 """
 
 from __future__ import annotations
 
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
 from torch import Tensor
+
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+    "DICOM": (".dcm", ".dicom"),
+    "NIfTI": (".nii", ".nii.gz"),
+    "bitmap": (".bmp", ".ppm", ".pgm"),
+}
+EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
+
+
+class ImageFileError(ValueError):
+    """A file that is no image we can read, or an image that its file format cannot hold; the message says which."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What one file holds.
+
+    Attributes
+    ----------
+    pixels : Tensor of shape (N, C, H, W), float32 in [0, 1]; N slices, frames or pages, C = 1 or 3
+    spacing : millimetres between the centres of neighbouring (rows, columns), None if the file does not say
+    value_range : the stored values (after DICOM or NIfTI rescaling) that 0 and 1 stand for
+    dtype : numpy name of the type the file stores, for writing back
+    header : what `write` needs to write the same kind of file again: for DICOM the data set without its pixels,
+        for NIfTI (header, canonical affine, shape)
+    """
+
+    pixels: Tensor
+    spacing: tuple[float, float] | None = None
+    value_range: tuple[float, float] = (0.0, 255.0)
+    dtype: str = "uint8"
+    header: Any = field(default=None, repr=False, compare=False)
+
+
+def read(path: str | os.PathLike[str]) -> Stack:
+    """Read an image, volume or clip. The extension names the format (see `FORMATS`).
+
+    Photographs: alpha is dropped, not composited (the colours under it are the data); a palette becomes RGB, 1-bit
+    becomes 0 and 1, CMYK becomes RGB, the EXIF orientation is applied. RGB stays RGB even if its channels are equal.
+    A TIFF of N pages gives N images; a float TIFF within [0, 1] is taken as it is. Pillow reads 16-bit *colour* PNG
+    as 8 bits; use TIFF for those.
+    DICOM: rescale slope and intercept are applied, MONOCHROME1 is inverted (1 is always white), YBR and palette
+    colours become RGB.
+    NIfTI: axial slices from feet to head, anterior up, the patient's right on the left of the picture (radiological
+    convention), whatever the order in the file; of a 4-D file, the slices of each volume in turn.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file
+    ImageFileError : unknown extension; empty, truncated or unreadable file; no pixels in it; NaN or infinite pixels
+    """
+    path = Path(path)
+    kind = format_of(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise ImageFileError(f"{path}: the file is empty; copy or download it again")
+    readers: dict[str, Callable[[Path], Stack]] = {"TIFF": _read_tiff, "DICOM": _read_dicom, "NIfTI": _read_nifti}
+    try:
+        return readers.get(kind, _read_photograph)(path)
+    except ImageFileError:
+        raise
+    except Exception as error:  # each library has its own exceptions for a damaged file
+        raise ImageFileError(f"{path}: cannot be read as {kind} ({error}); truncated, or another format?") from error
+
+
+def write(path: str | os.PathLike[str], pixels: Tensor, *, like: Stack | None = None) -> None:
+    """Write images; the extension names the format (see `FORMATS`). Nothing is lost if it fails half-way.
+
+    Parameters
+    ----------
+    path : the file to write or replace
+    pixels : Tensor of shape (N, C, H, W) in [0, 1]; only TIFF, DICOM and NIfTI hold N > 1, and NIfTI only C = 1
+    like : the stack these images were made from: gives the depth, the value range, the spacing (divided by the
+        upscale factor) and, from DICOM to DICOM and NIfTI to NIfTI, the header. Without it: 8 bits, no spacing.
+
+    PNG and TIFF are 16-bit where the source was deeper than 8 (0 -> 0 and 1 -> 65535), else 8-bit; JPEG is 8-bit,
+    quality 95, full-resolution colour. NIfTI is written in closest-canonical order with an affine of the same
+    physical extent. DICOM is a derived, uncompressed image: ImageType DERIVED\\SECONDARY, new SOP and series UIDs.
+
+    Raises
+    ------
+    TypeError, ValueError : `pixels` is no image batch (see `check_image`)
+    FileNotFoundError : the folder does not exist
+    ImageFileError : unknown extension, or the format cannot hold these images
+    """
+    path = Path(path)
+    kind = format_of(path)
+    pixels = check_image(pixels, name="pixels").detach().cpu().clamp(0, 1)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder; create it first")
+    if len(pixels) > 1 and kind not in ("TIFF", "DICOM", "NIfTI"):
+        raise ImageFileError(f"{path}: {kind} holds one image, not {len(pixels)}; write them one by one, or to .tif")
+    writers = {"TIFF": _write_tiff, "DICOM": _write_dicom, "NIfTI": _write_nifti}
+    # a complete file beside the old one, then a swap: a full disk or a kill leaves the old one whole
+    part = path.with_name(f".{uuid.uuid4().hex}{_extension(path)}")
+    try:
+        writers.get(kind, _write_photograph)(part, pixels, like or Stack(pixels))
+        os.replace(part, path)
+    except ImageFileError as error:
+        raise ImageFileError(f"{path}: {error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Name of the format, a key of `FORMATS`; ImageFileError listing the known extensions if it is none of them."""
+    extension = _extension(Path(path))
+    for kind, extensions in FORMATS.items():
+        if extension in extensions:
+            return kind
+    raise ImageFileError(f"{path}: unknown extension '{extension}'; known are {', '.join(EXTENSIONS)}")
+
+
+def _extension(path: Path) -> str:
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def _stack(array: np.ndarray, path: Path, **known: Any) -> Stack:
+    """Stack of an array (N, H, W) or (N, H, W, C); the range is that of the type, or min..max if there is none."""
+    low, high = known.pop("value_range", None) or _range(array, path)
+    unit: Any = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    unit = (unit - low) / ((high - low) or 1.0)
+    unit = unit[:, None] if unit.ndim == 3 else unit.transpose(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.ascontiguousarray(unit, dtype=np.float32))
+    return Stack(pixels, value_range=(float(low), float(high)), **{"dtype": array.dtype.name, **known})
+
+
+def _range(array: np.ndarray, path: Path, *, sixteen_bit_is_full: bool = True) -> tuple[float, float]:
+    if array.dtype == bool:
+        return 0.0, 1.0
+    if array.dtype == np.uint8 or (array.dtype == np.uint16 and sixteen_bit_is_full):
+        return 0.0, float(np.iinfo(array.dtype).max)
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():
+        raise ImageFileError(f"{path}: has NaN or infinite values; replace them first, e.g. with numpy.nan_to_num")
+    return low, high
+
+
+def _levels(pixels: Tensor, top: int) -> np.ndarray:
+    """Integers 0..top of shape (N, H, W) or (N, H, W, 3)."""
+    array = (pixels.double() * top).round().permute(0, 2, 3, 1).numpy().astype(np.uint8 if top == 255 else np.uint16)
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def _is_deep(stack: Stack) -> bool:
+    return stack.dtype not in ("uint8", "bool")
+
+
+# --- PNG, JPEG, TIFF ------------------------------------------------------------------------------------------------
+
+
+def _read_photograph(path: Path) -> Stack:
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I"):  # Pillow's name for 16-bit gray
+        array = np.asarray(image).astype(np.uint16)
+    elif image.mode == "1":
+        array = np.asarray(image)
+    else:
+        array = np.asarray(image.convert("L" if image.mode in ("L", "LA", "La") else "RGB"))
+    return _stack(array[None], path)
+
+
+def _write_photograph(path: Path, pixels: Tensor, like: Stack) -> None:
+    from PIL import Image
+
+    gray_png = pixels.shape[1] == 1 and _extension(path) == ".png"
+    array = _levels(pixels, 65535 if gray_png and _is_deep(like) else 255)[0]
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if format_of(path) == "JPEG" else {}
+    Image.fromarray(array).save(path, **options)
+
+
+def _read_tiff(path: Path) -> Stack:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tif:
+        page, series = tif.pages.first, tif.series[0]
+        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:  # CMYK: Pillow knows the conversion
+            return _read_photograph(path)
+        array, axes, colormap = series.asarray(), series.axes, page.colormap
+        inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and colormap is not None:
+        array, axes = (np.moveaxis(colormap[:, array], 0, -1) >> 8).astype(np.uint8), axes + "S"
+    if "S" in axes:
+        array, axes = np.moveaxis(array, axes.index("S"), -1), axes.replace("S", "") + "S"
+        array = array[..., : 3 if array.shape[-1] >= 3 else 1]  # alpha dropped
+    else:
+        array = array[..., None]
+    array = array.reshape(-1, *array.shape[-3:])
+    unit = np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1
+    stack = _stack(array, path, value_range=(0.0, 1.0) if unit else None)
+    return Stack(1 - stack.pixels, None, stack.value_range[::-1], stack.dtype) if inverted else stack
+
+
+def _write_tiff(path: Path, pixels: Tensor, like: Stack) -> None:
+    import tifffile
+
+    array = _levels(pixels, 65535 if _is_deep(like) else 255)
+    photometric = "minisblack" if pixels.shape[1] == 1 else "rgb"
+    tifffile.imwrite(path, array[0] if len(array) == 1 else array, photometric=photometric)
+
+
+# --- DICOM ----------------------------------------------------------------------------------------------------------
+
+
+def _read_dicom(path: Path) -> Stack:
+    import pydicom
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    data = pydicom.dcmread(path)
+    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise ImageFileError(f"{path}: DICOM without pixels (modality {data.get('Modality', 'unknown')}); leave it out")
+    array, kind = pixel_array(data), data.PhotometricInterpretation
+    if kind == "PALETTE COLOR":
+        array = apply_color_lut(array, data)
+    colour = array.ndim > 2 and array.shape[-1] == 3 and (kind == "PALETTE COLOR" or data.SamplesPerPixel == 3)
+    array = array.reshape(-1, data.Rows, data.Columns, 3 if colour else 1)
+    header = pydicom.Dataset({e.tag: e for e in data if e.tag.group != 0x7FE0})
+    header.file_meta = data.file_meta
+
+    slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
+    known: dict[str, Any] = {"spacing": _dicom_spacing(data), "dtype": array.dtype.name, "header": header}
+    if array.dtype == np.uint8:
+        known["value_range"] = (0.0, float(255 if colour else 2**data.BitsStored - 1))
+    else:
+        known["value_range"] = _range(array, path, sixteen_bit_is_full=False)
+    stack = _stack(array, path, **known)
+    low, high = (value * slope + intercept for value in stack.value_range)
+    flip = (slope < 0) != (kind == "MONOCHROME1")  # white is the greatest value, or the least for MONOCHROME1
+    pixels = 1 - stack.pixels if flip else stack.pixels
+    return Stack(pixels, stack.spacing, (high, low) if flip else (low, high), stack.dtype, header)
+
+
+def _dicom_spacing(data: Any) -> tuple[float, float] | None:
+    """Millimetres between rows and columns: PixelSpacing, its enhanced and detector forms, then ultrasound's."""
+    for group in data.get("SharedFunctionalGroupsSequence") or []:
+        for measures in group.get("PixelMeasuresSequence") or []:
+            data = measures if "PixelSpacing" in measures else data
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        if data.get(name):
+            return float(data[name].value[0]), float(data[name].value[1])
+    for region in data.get("SequenceOfUltrasoundRegions") or []:
+        inside = region.RegionLocationMaxX1 < data.Columns and region.RegionLocationMaxY1 < data.Rows
+        if inside and region.PhysicalUnitsXDirection == region.PhysicalUnitsYDirection == 3:  # centimetres
+            return abs(10 * float(region.PhysicalDeltaY)), abs(10 * float(region.PhysicalDeltaX))
+    return None
+
+
+def _write_dicom(path: Path, pixels: Tensor, like: Stack) -> None:
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    derived, colour = hasattr(like.header, "file_meta"), pixels.shape[1] == 3
+    data = _derived_header(pixels, like) if derived else _new_header(len(pixels))
+    fits = like.dtype in ("uint8", "int8", "uint16", "int16")
+    dtype = np.dtype(like.dtype if fits else "uint16" if _is_deep(like) else "uint8")
+    top = float(np.iinfo(dtype).max)
+    low, high = like.value_range if fits or not colour else (0.0, top)
+    if colour or (derived and fits):  # the stored integers mean what they meant
+        slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
+    else:
+        slope, intercept = abs(high - low) / top or 1.0, min(low, high)
+        data.RescaleSlope, data.RescaleIntercept, data.RescaleType = _decimal(slope), _decimal(intercept), "US"
+    values = low + pixels.permute(0, 2, 3, 1).double().numpy() * (high - low)
+    stored = np.rint((values - intercept) / slope).astype(dtype)
+    stored = stored if colour else stored[..., 0]
+    kind = "RGB" if colour else "MONOCHROME1" if low > high else "MONOCHROME2"
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SeriesInstanceUID = generate_uid()
+    data.set_pixel_data(stored[0] if len(stored) == 1 else stored, kind, 8 * dtype.itemsize)
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.save_as(path, enforce_file_format=True)
+
+
+def _derived_header(pixels: Tensor, like: Stack) -> Any:
+    """Copy of the source's DICOM header with everything that described its pixel grid made true again."""
+    import copy
+
+    if len(pixels) != len(like.pixels):
+        raise ImageFileError(f"{len(pixels)} images for a DICOM file of {len(like.pixels)} frames; write all of them")
+    data = copy.deepcopy(like.header)
+    rows, columns = (new / old for new, old in zip(pixels.shape[-2:], like.pixels.shape[-2:], strict=True))
+    data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:]]
+    data.DerivationDescription = "Upscaled by super-resolution; detail below the source's resolution is an estimate"
+    shared = [m for g in data.get("SharedFunctionalGroupsSequence") or [] for m in g.get("PixelMeasuresSequence") or []]
+    for item in [data, *shared]:
+        for name in ("PixelSpacing", "ImagerPixelSpacing"):
+            if item.get(name):
+                down, across = item[name].value
+                setattr(item, name, [_decimal(float(down) / rows), _decimal(float(across) / columns)])
+    for region in data.get("SequenceOfUltrasoundRegions") or []:
+        for axis, factor in (("X", columns), ("Y", rows)):
+            for name in (f"RegionLocationMin{axis}0", f"RegionLocationMax{axis}1"):
+                setattr(region, name, round(region[name].value * factor))
+            setattr(region, f"PhysicalDelta{axis}", region[f"PhysicalDelta{axis}"].value / factor)
+    stale = [e.keyword for e in data if "PaletteColor" in e.keyword or e.keyword.endswith("ImagePixelValue")]
+    for name in [*stale, "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence"]:
+        data.pop(name, None)
+    return data
+
+
+def _new_header(frames: int) -> Any:
+    """The least a secondary-capture DICOM needs (PS3.3 A.8)."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage as Frames
+    from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.SOPClassUID = SecondaryCaptureImageStorage if frames == 1 else Frames
+    data.StudyInstanceUID = generate_uid()
+    data.Modality, data.ConversionType, data.ImageType = "OT", "WSD", ["DERIVED", "SECONDARY"]
+    data.PatientName = data.PatientID = ""
+    return data
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.10g}"  # a DICOM decimal string has at most 16 characters
+
+
+# --- NIfTI ----------------------------------------------------------------------------------------------------------
+
+
+def _read_nifti(path: Path) -> Stack:
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    if len(image.shape) == 2:
+        image = nibabel.Nifti1Image(np.asanyarray(image.dataobj)[..., None], image.affine, image.header)
+    image = nibabel.as_closest_canonical(nibabel.squeeze_image(image))
+    array = np.asanyarray(image.dataobj)
+    if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
+        raise ImageFileError(f"{path}: shape {array.shape}, type {array.dtype}; expected gray values (X, Y, Z[, T])")
+    array = array[..., None] if array.ndim == 3 else array
+    # RAS axes: x to the patient's right, y to the front. Rows from the front back, columns from right to left
+    slices = array[::-1, ::-1].transpose(3, 2, 1, 0)  # (T, Z, rows, columns)
+    header = (image.header.copy(), image.affine, slices.shape[:2])
+    across, down = image.header.get_zooms()[:2]
+    wide = array.dtype != np.uint8
+    known = {"value_range": _range(array, path, sixteen_bit_is_full=False)} if wide else {}
+    spacing = (float(down), float(across))
+    return _stack(slices.reshape(-1, *slices.shape[2:]), path, spacing=spacing, header=header, **known)
+
+
+def _write_nifti(path: Path, pixels: Tensor, like: Stack) -> None:
+    import nibabel
+
+    if pixels.shape[1] != 1:
+        raise ImageFileError("NIfTI holds gray values here; write colours as .png, .tif or .dcm")
+    rows, columns = pixels.shape[-2:]
+    fy, fx = rows / like.pixels.shape[-2], columns / like.pixels.shape[-1]
+    if isinstance(like.header, tuple):
+        header, affine, grid = like.header
+        if len(pixels) != grid[0] * grid[1]:
+            raise ImageFileError(f"{len(pixels)} images for a volume of {grid[0] * grid[1]} slices; write all of them")
+    else:
+        down, across = like.spacing or (1.0, 1.0)
+        header, affine, grid = nibabel.Nifti1Header(), np.diag([across, down, 1.0, 1.0]), (1, len(pixels))
+        header["sform_code"] = 2
+    # index in the small grid of a voxel of the large one: the outer faces of both coincide
+    shrink = np.diag([1 / fx, 1 / fy, 1.0, 1.0])
+    shrink[:2, 3] = (1 / fx - 1) / 2, (1 / fy - 1) / 2
+    low, high = like.value_range
+    values = low + pixels[:, 0].double().numpy() * (high - low)
+    whole = like.dtype in ("uint8", "int8", "uint16", "int16", "int32")
+    values = np.rint(values).astype(like.dtype) if whole else values.astype(np.float32)
+    values = values.reshape(*grid, rows, columns).transpose(3, 2, 1, 0)[::-1, ::-1]
+    image = nibabel.Nifti1Image(values[..., 0] if grid[0] == 1 else values, affine @ shrink, header, dtype=values.dtype)
+    for name in ("sform", "qform"):
+        getattr(image, f"set_{name}")(affine @ shrink, int(header[f"{name}_code"]) or (2 if name == "sform" else 0))
+    nibabel.save(image, path)
+
+
+# --- the check ------------------------------------------------------------------------------------------------------
 
 
 def check_image(image: Tensor, *, name: str = "image", unit_range: bool = True) -> Tensor:
@@ -27,10 +423,10 @@ def check_image(image: Tensor, *, name: str = "image", unit_range: bool = True) 
     if not image.is_floating_point():
         raise TypeError(f"{name} has integer pixels ({image.dtype}); convert with image.float() / 255 (8-bit data)")
     if image.ndim != 4 or image.shape[1] not in (1, 3) or 0 in image.shape:
-        raise ValueError(f"{name} has shape {tuple(image.shape)}; expected (B, C, H, W) with C = 1 or 3 and no empty axis")
+        raise ValueError(f"{name} has shape {tuple(image.shape)}; expected (B, C, H, W), C = 1 or 3, no empty axis")
     low, high = (value.item() for value in image.detach().aminmax())
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         raise ValueError(f"{name} has NaN or infinite pixels; replace them first, e.g. with torch.nan_to_num")
     if unit_range and (low < -1e-4 or high > 1 + 1e-4):
-        raise ValueError(f"{name} has values in [{low:.4g}, {high:.4g}]; scale to [0, 1], or clip with image.clamp(0, 1)")
+        raise ValueError(f"{name} has values in [{low:.4g}, {high:.4g}]; scale to [0, 1], or use image.clamp(0, 1)")
     return image

@@ -1,0 +1,84 @@
+"""Where images come from: sets inside installed packages, and the user's own files.
+
+>>> scans = load("brain")                         # the test split of an embedded set
+>>> scans = load("path/to/my/scans", limit=20)    # PNG, JPEG, TIFF, DICOM, NIfTI
+>>> scans[0].pixels.shape                         # (1, C, H, W), float32 in [0, 1]
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data_fetch.embedded import embedded, names
+from data_fetch.folder import folder
+from data_fetch.sets import SPLITS, DataError, ImageSet, Scan, spread
+
+__all__ = ["SPLITS", "DataError", "ImageSet", "Scan", "describe", "load", "names"]
+
+_NO_SKIN = (
+    "skin: no package carries dermoscopy pictures, so none are embedded. They come from the public ISIC archive, "
+    "by `medsr data get isic`, which is not available yet; until then any folder of your own images works: --data PATH"
+)
+
+
+def load(name_or_path: str | os.PathLike[str], *, split: str | None = None, limit: int | None = None) -> ImageSet:
+    """Scans of an embedded set, or of a file or folder of your own, as a lazy sequence.
+
+    Parameters
+    ----------
+    name_or_path : one of `names()`, or a path (a folder called like a set is reached as "./brain")
+    split : "train", "validation", "test" or "all"; None means "test" of an embedded set and "all" of a path
+    limit : at most so many scans, evenly spread over the set; None for all
+
+    Returns
+    -------
+    ImageSet of `Scan(name, subject, pixels (1, C, H, W) float32 in [0, 1], spacing in mm or None)`
+
+    Raises
+    ------
+    DataError : unknown name or split, a path that is not there or holds no image, a missing package
+    """
+    if split not in (None, *SPLITS):
+        raise DataError(f"split is {split!r}; give one of {', '.join(SPLITS)}")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; give at least 1, or None for all")
+    if isinstance(name_or_path, str) and name_or_path in names():
+        scans = embedded(name_or_path, split or "test")
+        return replace(scans, entries=spread(scans.entries, limit))
+    path = Path(name_or_path).expanduser()
+    if path.exists():
+        return folder(path, split or "all", limit)
+    if str(name_or_path) == "skin":
+        raise DataError(_NO_SKIN)
+    raise DataError(f"{name_or_path}: no such file or folder, and no set of this name; sets are {', '.join(names())}")
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What a list of sets shows.
+
+    Returns
+    -------
+    dict with name, title, scans (split -> number), size (channels, height, width of the first test scan), spacing
+    (mm between rows and columns, or None), origin, licence, citation
+
+    Raises
+    ------
+    DataError : no embedded set of this name, or its package is missing
+    """
+    if name not in names():
+        raise DataError(_NO_SKIN if name == "skin" else f"{name}: no set of this name; sets are {', '.join(names())}")
+    scans = load(name)
+    first = scans[0]
+    return {
+        "name": name,
+        "title": scans.title,
+        "scans": {split: len(load(name, split=split)) for split in SPLITS},
+        "size": tuple(first.pixels.shape[1:]),
+        "spacing": first.spacing,
+        "origin": scans.origin,
+        "licence": scans.licence,
+        "citation": scans.citation,
+    }

@@ -1,0 +1,80 @@
+"""What every source of images hands over: an `ImageSet`, a lazy sequence of `Scan`s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar, overload
+
+from torch import Tensor
+
+SPLITS = ("train", "validation", "test", "all")
+Spacing = tuple[float, float] | None
+T = TypeVar("T")
+
+
+class DataError(ValueError):
+    """A set or path that cannot be loaded; the message says why and what to do."""
+
+
+class Scan(NamedTuple):
+    """One image: a slice, a frame or a photograph (or a region of one).
+
+    `pixels` has shape (1, C, H, W), float32 in [0, 1], C = 1 or 3; `spacing` is in millimetres between (rows, columns),
+    None where it is not known. Scans of one `subject` must never be on both sides of a split.
+    """
+
+    name: str
+    subject: str
+    pixels: Tensor
+    spacing: Spacing
+
+
+class Entry(NamedTuple):
+    """A scan not opened yet: `open()` gives its pixels (1, C, H, W) and spacing."""
+
+    name: str
+    subject: str
+    open: Callable[[], tuple[Tensor, Spacing]]
+
+
+@dataclass(frozen=True)
+class ImageSet(Sequence[Scan]):
+    """Scans in a fixed order, each opened only when it is asked for; a slice of a set is a set."""
+
+    name: str
+    title: str
+    origin: str
+    licence: str
+    citation: str
+    entries: tuple[Entry, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Scan: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ImageSet: ...
+
+    def __getitem__(self, index: int | slice) -> Scan | ImageSet:
+        if isinstance(index, slice):
+            return replace(self, entries=self.entries[index])
+        entry = self.entries[index]
+        return Scan(entry.name, entry.subject, *entry.open())
+
+    def __iter__(self) -> Iterator[Scan]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<ImageSet {self.name}: {len(self)} scans, {self.title}>"
+
+
+def spread(items: Sequence[T], limit: int | None) -> tuple[T, ...]:
+    """At most `limit` of the items, evenly spread and keeping their order (limit 1: the middle one)."""
+    if limit is None or limit >= len(items):
+        return tuple(items)
+    if limit < 1:
+        raise DataError(f"limit is {limit}; give at least 1, or None for all")
+    return tuple(items[int((index + 0.5) * len(items) / limit)] for index in range(limit))
