@@ -10,6 +10,9 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # Another interpreter: make PYTHON=/path/to/python3.12 setup
 PYTHON ?=
 IN_RANGE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+# Idle threads sleep instead of spinning: small images are 100 times faster when the cores are busy.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 say = printf '\n\033[1m== %s\033[0m\n'
 
 help:  ## this list
@@ -37,7 +40,7 @@ setup: .venv/.installed  ## create .venv with the exact versions of requirements
 	@$(say) "set-up 2/3: the other packages of requirements.lock (about a minute)"
 	@$(PIP) install --quiet --no-deps --requirement requirements.lock
 	@$(say) "set-up 3/3: the workbook itself"
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch .venv/.installed
 
 workbook: .venv/.installed  ## run all notebooks on the embedded data: results in runs/, scores in the terminal

@@ -1,0 +1,281 @@
+"""The command `medsr`: run the workbook, enhance an image, score methods, see what data there is.
+
+click, not typer: it is here anyway (papermill), and it has options of two values, which `-p NAME VALUE` needs.
+Everything heavy is imported inside the commands, so that `medsr --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+# Idle threads sleep instead of spinning. On a machine whose cores are busy, small images are 100 times faster so.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; notebooks' kernels inherit it
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CLASSICAL = "nearest,bicubic,lanczos,backprojection,tv"
+EMBEDDED_LIMIT = 3
+
+
+class Refused(click.ClickException):
+    """Something that cannot be done as asked: one line, exit code 2."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """A group whose commands end with one clear line and exit code 2 where the user asked for something impossible."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: D102
+        warnings.showwarning = lambda message, *rest, **more: click.echo(f"warning: {message}", err=True)
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:  # DataError and ImageFileError are ValueErrors
+            raise Refused(str(error) or type(error).__name__) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="medsr", prog_name="medsr")
+def main() -> None:
+    """Medical image super-resolution, to try out: restore a scan from few pixels and measure what came back.
+
+    \b
+    medsr run                                    all notebooks, then a table of scores
+    medsr run 02 -p factor 8                     one notebook with another parameter
+    medsr evaluate --data brain --methods bicubic,tv
+    medsr enhance scan.png -o larger.png --method tv
+
+    `medsr COMMAND --help` explains one command. A teaching tool, not a diagnostic device.
+    """
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
+@click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
+              help="Set a notebook's parameter, e.g. -p factor 8. Repeat for more.")  # fmt: skip
+@click.option("--data", metavar="NAME_OR_PATH", help="Run on this data set, or on your own image or folder of images.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="runs", show_default=True,
+              help="Folder for the results; open its index.html.")  # fmt: skip
+@click.option("--scores/--no-scores", default=True, show_default=True, help="End with a table of scores.")
+def run(
+    notebooks: tuple[str, ...], given: tuple[tuple[str, str], ...], data: str | None, out: Path, scores: bool
+) -> None:
+    """Run notebooks and collect their results.
+
+    All of them in order, or those named: a NOTEBOOK is a number (2 or 02), a name or a file. Your files in notebooks/
+    are not changed: the executed copies, an HTML page of each and an index page go to the folder --out. A notebook
+    that fails does not stop the others.
+    """
+    from rich.console import Console
+
+    from medsr_core import workbook
+
+    console = Console()
+    values = list(given)
+    if data is not None:
+        data = _known_data(data)
+        values.append(("data", data))
+    assigned = workbook.assign(workbook.choose(notebooks), values)
+    results = workbook.run(assigned, out, report=lambda result: _report(result, console))
+    index = workbook.write_index(results, out)
+    if scores:
+        fragment = _score_all([data] if data else None, out / "scores.json", console)
+        index = workbook.write_index(results, out, scores=fragment)
+    failed = [result.notebook.stem for result in results if result.error]
+    console.print(f"\nResults: [bold]{index}[/bold] (open it in a browser)", soft_wrap=True, highlight=False)
+    if failed:
+        console.print(f"[bold red]{len(failed)} of {len(results)} notebooks stopped:[/bold red] {', '.join(failed)}")
+        sys.exit(1)
+
+
+def _known_data(name: str) -> str:
+    """A set's name as it is, or the absolute path of an existing file or folder, since notebooks run elsewhere."""
+    import data_fetch
+
+    if name in data_fetch.names():
+        return name
+    if not Path(name).exists():
+        raise ValueError(f"no data set and no file or folder {name!r}; data sets: {', '.join(data_fetch.names())}")
+    return str(Path(name).resolve())
+
+
+def _report(result: Any, console: Console) -> None:
+    from rich.markup import escape
+
+    if result.error:
+        console.print(f"[bold red]{escape(result.notebook.stem)} stopped[/bold red] in {escape(result.error)}")
+
+
+def _score_all(names: list[str] | None, target: Path, console: Console) -> str:
+    """Score the classical methods on each set; print the table, write the scores and return the table as HTML."""
+    import data_fetch
+    from medsr_core import evaluation
+
+    scores = []
+    for name in names or data_fetch.names():
+        try:
+            scans = data_fetch.load(name, limit=EMBEDDED_LIMIT)
+        except data_fetch.DataError as error:
+            console.print(f"{name} is not scored: {error}")
+            continue
+        scores += evaluation.evaluate(scans, CLASSICAL.split(","))
+    evaluation.write_json(scores, target)
+    console.print()
+    _print_table(scores, console)
+    return evaluation.html_table(scores)
+
+
+def _print_table(scores: list[dict[str, Any]], console: Console) -> None:
+    """The table, at its full width where the output is a file or a pipe."""
+    from medsr_core import evaluation
+
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(evaluation.table(scores))
+
+
+@main.command()
+@click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
+              help="The file to write; its ending names the format.")  # fmt: skip
+@click.option("--method", default="tv", show_default=True,
+              help="How to upscale: nearest, bilinear, bicubic, lanczos, backprojection or tv.")  # fmt: skip
+@click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="How many times larger.")
+def enhance(source: Path, output: Path, method: str, factor: int) -> None:
+    """Make one image larger.
+
+    PNG, JPEG, TIFF, DICOM or NIfTI in and out. Of a volume or clip every slice or frame is enlarged, in its plane only.
+    The file's pixel spacing is divided by the factor. What is added is an estimate: not for diagnosis.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from medsr_core import evaluation, images, upscalers
+
+    (method,) = evaluation.check_methods([method])
+    _check_output(source, output)
+    stack = images.read(source)
+    if len(stack.pixels) > 1 and images.format_of(output) not in ("TIFF", "DICOM", "NIfTI"):
+        raise ValueError(f"{source} has {len(stack.pixels)} images; write them to .tif, .dcm or .nii.gz, not {output}")
+    slices = track(stack.pixels.split(1), description=f"{method} ×{factor}", console=Console(stderr=True))
+    import torch
+
+    sr = torch.cat([upscalers.upscale(image, method, factor=factor) for image in slices])
+    images.write(output, sr, like=stack)
+    height, width = sr.shape[-2:]
+    click.echo(f"{output}: {len(sr)} image(s) of {height}x{width} pixels, {method} ×{factor}")
+
+
+def _check_output(source: Path, output: Path) -> None:
+    from medsr_core import images
+
+    images.format_of(output)
+    if not output.parent.is_dir():
+        raise ValueError(f"{output.parent}: no such folder; create it first")
+    if output.exists() and output.samefile(source):
+        raise ValueError(f"{output} is the input; name another file, so that the original stays")
+
+
+@main.command()
+@click.option("--data", required=True, metavar="NAME_OR_FOLDER", help="A data set (see: medsr data list) or your own.")
+@click.option("--methods", default=CLASSICAL, show_default=True, help="Names with commas between them.")
+@click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="HR side / LR side.")
+@click.option("--limit", type=click.IntRange(min=1), help="Score at most so many images, spread over the set.")
+@click.option("--split", help="Score only the subjects of train, validation or test.")
+@click.option("--eight-bit", is_flag=True, help="Round LR and SR to 8 bits, as if stored in 8-bit files.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write each image's scores here, as JSON.")
+def evaluate(
+    data: str, methods: str, factor: int, limit: int | None, split: str | None, eight_bit: bool, out: Path | None
+) -> None:
+    """Score methods on a data set.
+
+    Makes LR images from it, restores them and compares with the originals. Prints mean PSNR, SSIM and consistency with
+    95 % bootstrap intervals. Methods: nearest, bilinear, bicubic, lanczos, backprojection, tv.
+
+    The protocol: images in [0, 1], gray or RGB as stored, cropped to a multiple of the factor; LR by antialiased
+    bicubic; no rounding to 8 bits unless asked; a border of FACTOR pixels is not counted.
+    """
+    from rich.console import Console
+
+    import data_fetch
+    from medsr_core import evaluation
+
+    names = evaluation.check_methods(methods.split(","))
+    if out is not None:
+        _check_writable(out)
+    scores = evaluation.evaluate(
+        data_fetch.load(data, split=split, limit=limit), names, factor=factor, eight_bit=eight_bit
+    )
+    if out is not None:
+        evaluation.write_json(scores, out)
+    _print_table(scores, Console())
+    if out is not None:
+        click.echo(f"{len(scores)} scores in {out}")
+
+
+def _check_writable(out: Path) -> None:
+    """Fail before the work, not after it: make the folder and try a file in it."""
+    import tempfile
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out.parent):
+        pass
+
+
+@main.group("data")
+def data_group() -> None:
+    """See what images there are to work with."""
+
+
+@data_group.command("list")
+def list_data() -> None:
+    """List the data sets by name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    import data_fetch
+
+    table = Table("name", "what", "C x H x W", "train", "validation", "test", title="Data sets", title_justify="left")
+    for name in data_fetch.names():
+        try:
+            facts = data_fetch.describe(name)
+        except data_fetch.DataError as error:
+            table.add_row(name, f"not here: {error}")
+            continue
+        counts = [str(facts["scans"][split]) for split in ("train", "validation", "test")]
+        table.add_row(name, facts["title"], " x ".join(map(str, facts["size"])), *counts)
+    Console().print(table)
+    click.echo("Your own: give a file or folder instead of a name (PNG, JPEG, TIFF, DICOM, NIfTI).")
+
+
+@data_group.command("show")
+@click.argument("name")
+def show_data(name: str) -> None:
+    """Show one data set's origin, licence, citation and size; NAME may be a folder of your own."""
+    import data_fetch
+
+    scans = data_fetch.load(name)
+    first = scans[0]
+    channels, height, width = first.pixels.shape[1:]
+    spacing = "unknown" if first.spacing is None else " x ".join(f"{side:g}" for side in first.spacing) + " mm"
+    facts = {
+        "title": scans.title,
+        "images": f"{len(scans)}, of {len({scan.subject for scan in scans.entries})} subject(s)",
+        "first": f"{first.name}, {height}x{width}, {'gray' if channels == 1 else 'RGB'}, pixel spacing {spacing}",
+        "origin": scans.origin,
+        "licence": scans.licence,
+        "citation": scans.citation,
+    }
+    for key, value in facts.items():
+        click.echo(f"{key + ':':10}{value}")
+
+
+if __name__ == "__main__":
+    main(prog_name="medsr")

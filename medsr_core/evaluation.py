@@ -1,0 +1,243 @@
+"""Score methods on a data set by one protocol, and say how sure the scores are.
+
+The protocol (the workbook's own; every number it prints is made this way):
+
+1. HR is the stored image in [0, 1], RGB or gray as it is, cropped to a multiple of the factor (bottom and right).
+2. LR = D(HR) with D the antialiased bicubic of `medsr_core.degradation`, clipped to [0, 1].
+3. SR = the method's answer to LR, clipped to [0, 1]. Nothing is rounded to 8 bits unless `eight_bit` asks for it.
+4. PSNR (data range 1) and SSIM (Gaussian 11x11) without a border of `factor` pixels; consistency = MSE(D(SR), LR) on
+   the whole image.
+5. Every image counts once; the 95 % interval is a bootstrap over subjects, since slices of one head are not
+   independent. With one subject it is over that subject's images, and the table says so.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from torch import Tensor
+
+from medsr_core import metrics, upscalers
+from medsr_core.degradation import bicubic
+
+SSIM_WINDOW = 11
+METRICS = {"psnr": "PSNR in dB ↑", "ssim": "SSIM ↑", "consistency": "consistency ×10⁻⁵ ↓"}
+
+
+def check_methods(methods: Iterable[str]) -> list[str]:
+    """Return the methods' names, each once, in the order given; ValueError with the known ones if one is unknown."""
+    names = list(dict.fromkeys(name.strip() for name in methods if name.strip()))
+    unknown = [name for name in names if name not in upscalers.METHODS]
+    if unknown or not names:
+        problem = f"unknown method {', '.join(map(repr, unknown))}" if unknown else "no method given"
+        raise ValueError(f"{problem}; known methods: {', '.join(upscalers.METHODS)}")
+    return names
+
+
+def crop_to_multiple(image: Tensor, factor: int) -> Tensor:
+    """Cut (B, C, H, W) at the bottom and right so that `factor` divides H and W."""
+    height, width = (side - side % factor for side in image.shape[-2:])
+    return image[..., :height, :width]
+
+
+def evaluate(
+    scans: Sequence[Any],
+    methods: Iterable[str],
+    *,
+    factor: int = 4,
+    eight_bit: bool = False,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Score each method on each scan by the protocol above.
+
+    Parameters
+    ----------
+    scans : what `data_fetch.load` returns: a sequence of scans with `.name`, `.subject` and `.pixels`
+        (1, C, H, W) in [0, 1]; its `.name` becomes the scores' `data`
+    methods : names from `upscalers.METHODS`
+    factor : how many times smaller LR is along each side
+    eight_bit : round LR and SR to 8 bits, as if each had been stored in an 8-bit file
+    progress : show a progress bar on stderr
+
+    Returns
+    -------
+    list of dict with the keys data, image, subject, method, factor, psnr [dB], ssim, consistency, seconds, image by
+    image. `psnr` is None where SR equals HR exactly (infinite; JSON has no such number).
+
+    Raises
+    ------
+    ValueError : an unknown method, a factor below 2, or no scan large enough
+    """
+    names = check_methods(methods)
+    if factor < 2:
+        raise ValueError(f"factor is {factor}; expected 2 or more, e.g. 4")
+    scores: list[dict[str, Any]] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("scoring", total=len(scans) * len(names))
+        for scan in scans:
+            bar.update(task, description=f"scoring {scan.name}")
+            hr = _reference(scan, factor)
+            if hr is None:
+                bar.advance(task, len(names))
+                continue
+            image = {"data": getattr(scans, "name", ""), "image": scan.name, "subject": scan.subject}
+            for method in names:
+                scores.append(image | {"method": method, "factor": factor} | _score(hr, method, factor, eight_bit))
+                bar.advance(task)
+    if not scores:
+        side = 2 * factor + SSIM_WINDOW
+        raise ValueError(f"no image to score: at factor {factor} an image needs at least {side}x{side} pixels")
+    return scores
+
+
+def _reference(scan: Any, factor: int) -> Tensor | None:
+    """The scan's HR image (1, C, H, W), or None, with a warning, if too little of it is left for SSIM's window."""
+    hr = crop_to_multiple(scan.pixels, factor)
+    if min(hr.shape[-2:]) - 2 * factor >= SSIM_WINDOW:
+        return hr
+    height, width = scan.pixels.shape[-2:]
+    warnings.warn(
+        f"{scan.name} left out: {height}x{width} pixels are too few for factor {factor} with a border of {factor}",
+        stacklevel=3,
+    )
+    return None
+
+
+def _score(hr: Tensor, method: str, factor: int, eight_bit: bool) -> dict[str, Any]:
+    """Steps 2 to 4 of the protocol for one image (1, C, H, W) and one method."""
+
+    def stored(image: Tensor) -> Tensor:
+        image = image.clamp(0, 1)
+        return (image * 255).round() / 255 if eight_bit else image
+
+    degrade = bicubic(factor)
+    lr = stored(degrade(hr))
+    start = time.perf_counter()
+    sr = stored(upscalers.upscale(lr, method, factor=factor))
+    seconds = time.perf_counter() - start
+    psnr = float(metrics.psnr(sr, hr, data_range=1.0, crop_border=factor))
+    return {
+        "psnr": psnr if math.isfinite(psnr) else None,
+        "ssim": float(metrics.ssim(sr, hr, data_range=1.0, crop_border=factor)),
+        "consistency": float(metrics.consistency(sr, lr, degrade)),
+        "seconds": round(seconds, 4),
+    }
+
+
+def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str, Any]]:
+    """Mean and 95 % interval per data set, factor and method, best PSNR first within a data set.
+
+    Returns
+    -------
+    list of dict with the keys data, factor, method, n (images), subjects, seconds (mean), and for each of psnr, ssim
+    and consistency a `metrics.Interval` (mean, low, high, n), or None where no image had a finite value.
+    `tied` lists the metrics in which the row is not told apart from the best: their intervals overlap.
+    """
+    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for row in scores:
+        groups.setdefault((row["data"], row["factor"], row["method"]), []).append(row)
+    rows = [_summary_row(key, members, seed) for key, members in groups.items()]
+    order = list(dict.fromkeys((row["data"], row["factor"]) for row in rows))
+    rows.sort(key=lambda row: (order.index((row["data"], row["factor"])), _badness(row, "psnr")))
+    for row in rows:
+        block = [other for other in rows if (other["data"], other["factor"]) == (row["data"], row["factor"])]
+        row["tied"] = [metric for metric in METRICS if _tied_with_best(row, block, metric)]
+    return rows
+
+
+def _summary_row(key: tuple[str, int, str], members: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(("data", "factor", "method"), key, strict=True))
+    row |= {"n": len(members), "subjects": len({member["subject"] for member in members})}
+    for metric in METRICS:
+        kept = [member for member in members if member[metric] is not None]
+        values, subjects = [member[metric] for member in kept], [member["subject"] for member in kept]
+        row[metric] = metrics.bootstrap(values, groups=subjects, seed=seed) if kept else None
+    return row | {"seconds": sum(member["seconds"] for member in members) / len(members)}
+
+
+def _badness(row: dict[str, Any], metric: str) -> float:
+    """The mean with its sign turned so that less is better; -inf for no finite value (all images restored exactly)."""
+    if row[metric] is None:
+        return -math.inf
+    return float(row[metric].mean if metric == "consistency" else -row[metric].mean)
+
+
+def _tied_with_best(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> bool:
+    best = min(block, key=lambda other: _badness(other, metric))
+    if row is best or row[metric] is None or best[metric] is None:
+        return False
+    return bool(row[metric].low <= best[metric].high and best[metric].low <= row[metric].high)
+
+
+def table(scores: Sequence[dict[str, Any]]) -> Table:
+    """The summary as a table for the terminal: mean, 95 % interval, n; the best in bold, its ties marked with ≈."""
+    rows = summary(scores)
+    out = Table(title=r"Scores: mean \[95 % interval]", title_justify="left", caption_justify="left")
+    out.caption = "bold: best mean. ≈: its interval overlaps the best's, so the two are tied. n: images (subjects)."
+    if any(row["subjects"] == 1 for row in rows):
+        out.caption += "\nOne subject: the interval is over its images and says nothing about other people."
+    for heading in ("data", "×", "method"):
+        out.add_column(heading)
+    for heading in ("n", *METRICS.values(), "s/image"):
+        out.add_column(heading, justify="right")
+    previous = None
+    for row in rows:
+        block = [other for other in rows if (other["data"], other["factor"]) == (row["data"], row["factor"])]
+        first = previous != (previous := (row["data"], row["factor"]))
+        out.add_row(
+            row["data"] if first else "",
+            str(row["factor"]) if first else "",
+            row["method"],
+            f"{row['n']} ({row['subjects']})",
+            *(_cell(row, block, metric) for metric in METRICS),
+            f"{row['seconds']:.2f}",
+            end_section=row is block[-1],
+        )
+    return out
+
+
+def _cell(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> str:
+    interval = row[metric]
+    if interval is None:
+        return "exact"
+    scale, digits = {"psnr": (1, 2), "ssim": (1, 3), "consistency": (1e5, 2)}[metric]
+    mean, low, high = (f"{scale * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+    best = row is min(block, key=lambda other: _badness(other, metric))
+    span = rf"\[{low}, {high}]" if interval.n > 1 else "(one image)"
+    return f"{f'[bold]{mean}[/bold]' if best else mean} {span} {'≈' if metric in row['tied'] else ' '}"
+
+
+def write_json(scores: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> None:
+    """Write the scores as a JSON list, whole or not at all: an interrupted run leaves the old file as it was."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(list(scores), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def html_table(scores: Sequence[dict[str, Any]]) -> str:
+    """The same table as HTML, for the index page of a run."""
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(table(scores))
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
