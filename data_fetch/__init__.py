@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_fetch.embedded import embedded, names
-from data_fetch.folder import folder
+from data_fetch.embedded import embedded_set, names
+from data_fetch.folder import folder_set
 from data_fetch.sets import SPLITS, DataError, ImageSet, Scan, spread
 
 __all__ = ["SPLITS", "DataError", "ImageSet", "Scan", "describe", "load", "names"]
@@ -46,11 +46,11 @@ def load(name_or_path: str | os.PathLike[str], *, split: str | None = None, limi
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give at least 1, or None for all")
     if isinstance(name_or_path, str) and name_or_path in names():
-        scans = embedded(name_or_path, split or "test")
+        scans = embedded_set(name_or_path, split or "test")
         return replace(scans, entries=spread(scans.entries, limit))
     path = Path(name_or_path).expanduser()
     if path.exists():
-        return folder(path, split or "all", limit)
+        return folder_set(path, split or "all", limit)
     if str(name_or_path) == "skin":
         raise DataError(_NO_SKIN)
     raise DataError(f"{name_or_path}: no such file or folder, and no set of this name; sets are {', '.join(names())}")

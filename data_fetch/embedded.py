@@ -98,7 +98,7 @@ def names() -> tuple[str, ...]:
     return tuple(_SETS)
 
 
-def embedded(name: str, split: str) -> ImageSet:
+def embedded_set(name: str, split: str) -> ImageSet:
     """The embedded set `name` in `split` (train, validation, test, all); nothing is read until a scan is asked for.
 
     Raises
@@ -177,9 +177,10 @@ def _frame(path: Path, frame: int, rows: slice, columns: slice) -> tuple[Tensor,
 
 @lru_cache(maxsize=1)
 def _clip(path: Path) -> Tensor:
-    """Luminance of ITU-R BT.601, (30, 1, 240, 320): what the JPEG stored as Y before it was turned into RGB."""
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (images.read(path).pixels * weights).sum(1, keepdim=True).clamp(0, 1)
+    """Gray clip (30, 1, 240, 320): the luminance Y as the file stores it (YBR_FULL_422), so no colour conversion."""
+    from pydicom.pixels import pixel_array
+
+    return torch.from_numpy(pixel_array(path, raw=True)[:, None, :, :, 0].astype("float32") / 255)
 
 
 # --- natural --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ _MANY_VOLUMES = 24
 _Look = tuple[int, ...] | None | Exception
 
 
-def folder(path: Path, split: str, limit: int | None = None) -> ImageSet:
+def folder_set(path: Path, split: str, limit: int | None = None) -> ImageSet:
     """Every image, slice and frame below `path` (recursive, sorted; hidden files and `._*` skipped).
 
     Subjects: a file directly in the folder is a subject of its own, named by its stem; files in a sub-folder have
@@ -28,10 +28,11 @@ def folder(path: Path, split: str, limit: int | None = None) -> ImageSet:
     the two eyes `Image_01L.jpg` and `Image_01R.jpg` of one child are two subjects, unless you put them in a folder.
     Splits are by subject, 70/15/15, by a hash of the subjects' names: always the same, none empty from 3 subjects on.
 
-    Left out: of volumes and clips, slices where fewer than 5 % of the pixels are above 5 % of the range (a photograph
-    is never left out); label masks, that is files of at most two distinct values or named `*_seg`, `*_gt`, `*_mask`,
-    `*_1stHO`, `*_2ndHO`, `*_manual1` (JPEG by name only), with one warning that counts them; unreadable files, with
-    a warning that names them. A single file given as `path` is taken whatever it is called or holds.
+    Left out: of volumes and clips, slices where fewer than 5 % of the pixels are brighter than the background (the
+    5 % quantile) by 5 % of the range (ours; a photograph is never left out); label masks, that is files of at most
+    two distinct values or named `*_seg`, `*_gt`, `*_mask`, `*_1stHO`, `*_2ndHO`, `*_manual1` (JPEG by name only),
+    with one warning that counts them; unreadable files, with a warning that names them. A single file given as
+    `path` is taken whatever it is called or holds.
 
     Photographs are opened one at a time and at most two files are held in memory. Finding a volume's empty slices
     means decoding it once, here: of a folder of many NIfTI files, only those of the split, and no more than `limit`.
@@ -41,6 +42,8 @@ def folder(path: Path, split: str, limit: int | None = None) -> ImageSet:
     DataError : nothing readable there, or a split of fewer than three subjects
     """
     single = path.is_file()
+    if single and not path.name.lower().endswith(images.EXTENSIONS):
+        raise DataError(f"{path}: unknown extension '{path.suffix}'; known are {', '.join(images.EXTENSIONS)}")
     files = [path] if single else _files(path)
     looks: dict[Path, _Look] = {file: None for file in files if not single and _MASK_NAME.search(_stem(file))}
     volumes = [file for file in files if file not in looks and images.format_of(file) == "NIfTI"]
@@ -126,7 +129,9 @@ def _usable(file: Path) -> tuple[int, ...] | None:
         return None
     if len(pixels) == 1:
         return (0,)
-    filled = (pixels.amax(1) > 0.05).float().mean((1, 2)) >= 0.05
+    sample = pixels.flatten()[:: 1 + pixels.numel() // 100_000]
+    background = sample.kthvalue(1 + len(sample) // 20).values  # 0, unless resampling left voxels below zero
+    filled = (pixels.amax(1) > background + 0.05).float().mean((1, 2)) >= 0.05
     return tuple(filled.nonzero().flatten().tolist())
 
 
@@ -158,8 +163,8 @@ def _stack(file: Path, modified: int) -> images.Stack:
 def _warn(path: Path, looks: dict[Path, _Look]) -> None:
     errors = [look for look in looks.values() if isinstance(look, Exception)]
     masks = sum(look is None for look in looks.values())
-    if len(errors) == len(looks):
-        return  # nothing readable is an error, not a warning
+    if not any(isinstance(look, tuple) for look in looks.values()):
+        return  # nothing usable is an error, not a warning
     for error in errors:
         warnings.warn(f"skipped: {error}", stacklevel=4)
     if masks:

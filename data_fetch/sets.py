@@ -50,6 +50,7 @@ class ImageSet(Sequence[Scan]):
     entries: tuple[Entry, ...] = ()
 
     def __len__(self) -> int:
+        """Return the number of scans."""
         return len(self.entries)
 
     @overload
@@ -59,15 +60,18 @@ class ImageSet(Sequence[Scan]):
     def __getitem__(self, index: slice) -> ImageSet: ...
 
     def __getitem__(self, index: int | slice) -> Scan | ImageSet:
+        """Open one scan, or take a part of the set without opening any."""
         if isinstance(index, slice):
             return replace(self, entries=self.entries[index])
         entry = self.entries[index]
         return Scan(entry.name, entry.subject, *entry.open())
 
     def __iter__(self) -> Iterator[Scan]:
+        """Open the scans one after the other."""
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
+        """Name, number and title, without a thousand entries."""
         return f"<ImageSet {self.name}: {len(self)} scans, {self.title}>"
 
 

@@ -312,6 +312,11 @@ def _derived_header(pixels: Tensor, like: Stack) -> Any:
     rows, columns = (new / old for new, old in zip(pixels.shape[-2:], like.pixels.shape[-2:], strict=True))
     data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:]]
     data.DerivationDescription = "Upscaled by super-resolution; detail below the source's resolution is an estimate"
+    place, turn, step = (data.get(name) for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
+    if place and turn and step:  # the centre of the first pixel moves, so that the outer edges do not
+        right, down = np.array(turn[:3], float) * step[1], np.array(turn[3:], float) * step[0]
+        moved = np.array(place, float) + right * (1 / columns - 1) / 2 + down * (1 / rows - 1) / 2
+        data.ImagePositionPatient = [_decimal(value) for value in moved]
     shared = [m for g in data.get("SharedFunctionalGroupsSequence") or [] for m in g.get("PixelMeasuresSequence") or []]
     for item in [data, *shared]:
         for name in ("PixelSpacing", "ImagerPixelSpacing"):
@@ -324,6 +329,8 @@ def _derived_header(pixels: Tensor, like: Stack) -> Any:
                 setattr(region, name, round(region[name].value * factor))
             setattr(region, f"PhysicalDelta{axis}", region[f"PhysicalDelta{axis}"].value / factor)
     stale = [e.keyword for e in data if "PaletteColor" in e.keyword or e.keyword.endswith("ImagePixelValue")]
+    for overlay in [e.tag for e in data if 0x6000 <= e.tag.group < 0x6100]:
+        del data[overlay]
     for name in [*stale, "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence"]:
         data.pop(name, None)
     return data
