@@ -281,7 +281,7 @@ def _write_dicom(path: Path, pixels: Tensor, like: Stack) -> None:
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
     derived, colour = hasattr(like.header, "file_meta"), pixels.shape[1] == 3
-    data = _derived_header(pixels, like) if derived else _new_header(len(pixels))
+    data = _derived_header(pixels, like) if derived else _new_header(pixels, like)
     fits = like.dtype in ("uint8", "int8", "uint16", "int16")
     dtype = np.dtype(like.dtype if fits else "uint16" if _is_deep(like) else "uint8")
     top = float(np.iinfo(dtype).max)
@@ -336,18 +336,25 @@ def _derived_header(pixels: Tensor, like: Stack) -> Any:
     return data
 
 
-def _new_header(frames: int) -> Any:
+def _new_header(pixels: Tensor, like: Stack) -> Any:
     """The least a secondary-capture DICOM needs (PS3.3 A.8)."""
+    from pydicom import uid
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage as Frames
-    from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
     data = Dataset()
     data.file_meta = FileMetaDataset()
-    data.SOPClassUID = SecondaryCaptureImageStorage if frames == 1 else Frames
-    data.StudyInstanceUID = generate_uid()
+    data.SOPClassUID = uid.SecondaryCaptureImageStorage
+    if len(pixels) > 1:
+        gray = uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+        if not _is_deep(like):
+            gray = uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage
+        data.SOPClassUID = gray if pixels.shape[1] == 1 else uid.MultiFrameTrueColorSecondaryCaptureImageStorage
+    data.StudyInstanceUID = uid.generate_uid()
     data.Modality, data.ConversionType, data.ImageType = "OT", "WSD", ["DERIVED", "SECONDARY"]
     data.PatientName = data.PatientID = ""
+    if like.spacing:
+        grids = zip(like.spacing, like.pixels.shape[-2:], pixels.shape[-2:], strict=True)
+        data.PixelSpacing = [_decimal(mm * old / new) for mm, old, new in grids]
     return data
 
 

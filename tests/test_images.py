@@ -243,13 +243,18 @@ def test_dicom_round_trip(tmp_path: Path, name: str) -> None:
     assert again.value_range == pytest.approx(stack.value_range) and again.spacing == stack.spacing
 
 
-def test_png_to_dicom_and_dicom_to_nifti(tmp_path: Path) -> None:
+def test_from_one_format_to_another(tmp_path: Path) -> None:
     write(tmp_path / "a.dcm", torch.from_numpy(RAMP / 255).float()[None, None])
     np.testing.assert_array_equal(pydicom.dcmread(tmp_path / "a.dcm").pixel_array, RAMP)
     stack = read(bundled("CT_small.dcm"))
     write(tmp_path / "a.nii", enlarge(stack.pixels), like=stack)
     again = read(tmp_path / "a.nii")
     assert again.value_range == (-896, 1167) and again.spacing == pytest.approx((0.330734, 0.330734))
+    head = read(nifti(tmp_path / "b.nii", "LPS"))
+    write(tmp_path / "b.dcm", enlarge(head.pixels), like=head)
+    again = read(tmp_path / "b.dcm")
+    assert again.pixels.shape == (4, 1, 12, 10) and again.spacing == (1, 0.5)
+    assert again.value_range == pytest.approx((-20, 100)) and torch.allclose(again.pixels, enlarge(head.pixels), atol=1e-5)
 
 
 # --- NIfTI ----------------------------------------------------------------------------------------------------------
