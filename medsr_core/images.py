@@ -282,11 +282,11 @@ def _write_dicom(path: Path, pixels: Tensor, like: Stack) -> None:
 
     derived, colour = hasattr(like.header, "file_meta"), pixels.shape[1] == 3
     data = _derived_header(pixels, like) if derived else _new_header(pixels, like)
-    fits = like.dtype in ("uint8", "int8", "uint16", "int16")
+    fits = derived and like.dtype in ("uint8", "int8", "uint16", "int16")
     dtype = np.dtype(like.dtype if fits else "uint16" if _is_deep(like) else "uint8")
     top = float(np.iinfo(dtype).max)
     low, high = like.value_range if fits or not colour else (0.0, top)
-    if colour or (derived and fits):  # the stored integers mean what they meant
+    if colour or fits:  # the stored integers mean what they meant
         slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
     else:
         slope, intercept = abs(high - low) / top or 1.0, min(low, high)
