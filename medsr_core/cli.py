@@ -137,7 +137,7 @@ def _print_table(scores: list[dict[str, Any]], console: Console) -> None:
     from medsr_core import evaluation
 
     if not console.is_terminal:
-        console.width = max(console.width, 120)
+        console.width = max(console.width, 100)
     console.print(evaluation.table(scores))
 
 

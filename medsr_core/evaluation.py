@@ -24,7 +24,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor
@@ -33,7 +35,7 @@ from medsr_core import metrics, upscalers
 from medsr_core.degradation import bicubic
 
 SSIM_WINDOW = 11
-METRICS = {"psnr": "PSNR in dB ↑", "ssim": "SSIM ↑", "consistency": "consistency ×10⁻⁵ ↓"}
+METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓ "}
 
 
 def check_methods(methods: Iterable[str]) -> list[str]:
@@ -150,12 +152,11 @@ def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str
     for row in scores:
         groups.setdefault((row["data"], row["factor"], row["method"]), []).append(row)
     rows = [_summary_row(key, members, seed) for key, members in groups.items()]
-    order = list(dict.fromkeys((row["data"], row["factor"]) for row in rows))
-    rows.sort(key=lambda row: (order.index((row["data"], row["factor"])), _badness(row, "psnr")))
-    for row in rows:
-        block = [other for other in rows if (other["data"], other["factor"]) == (row["data"], row["factor"])]
-        row["tied"] = [metric for metric in METRICS if _tied_with_best(row, block, metric)]
-    return rows
+    blocks = [sorted(block, key=lambda row: _badness(row, "psnr")) for block in _blocks(rows).values()]
+    for block in blocks:
+        for row in block:
+            row["tied"] = [metric for metric in METRICS if _tied_with_best(row, block, metric)]
+    return [row for block in blocks for row in block]
 
 
 def _summary_row(key: tuple[str, int, str], members: list[dict[str, Any]], seed: int) -> dict[str, Any]:
@@ -183,30 +184,31 @@ def _tied_with_best(row: dict[str, Any], block: list[dict[str, Any]], metric: st
 
 
 def table(scores: Sequence[dict[str, Any]]) -> Table:
-    """The summary as a table for the terminal: mean, 95 % interval, n; the best in bold, its ties marked with ≈."""
+    """The summary for an 80-column terminal: mean and 95 % interval; the best in bold, its ties marked with ≈."""
     rows = summary(scores)
-    out = Table(title=r"Scores: mean \[95 % interval]", title_justify="left", caption_justify="left")
-    out.caption = "bold: best mean. ≈: its interval overlaps the best's, so the two are tied. n: images (subjects)."
+    out = Table(title=r"Scores: mean \[95 % interval]", box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+    out.title_justify = out.caption_justify = "left"
+    out.caption = "bold: best. ≈: tied with it, the intervals overlap. n: images (subjects).\n"
+    out.caption += "D(SR)−LR: consistency, mean square ×10⁻⁵."
     if any(row["subjects"] == 1 for row in rows):
         out.caption += "\nOne subject: the interval is over its images and says nothing about other people."
-    for heading in ("data", "×", "method"):
-        out.add_column(heading)
-    for heading in ("n", *METRICS.values(), "s/image"):
-        out.add_column(heading, justify="right")
-    previous = None
-    for row in rows:
-        block = [other for other in rows if (other["data"], other["factor"]) == (row["data"], row["factor"])]
-        first = previous != (previous := (row["data"], row["factor"]))
-        out.add_row(
-            row["data"] if first else "",
-            str(row["factor"]) if first else "",
-            row["method"],
-            f"{row['n']} ({row['subjects']})",
-            *(_cell(row, block, metric) for metric in METRICS),
-            f"{row['seconds']:.2f}",
-            end_section=row is block[-1],
-        )
+    out.add_column("method")
+    for heading in ("n", *METRICS.values()):
+        out.add_column(heading, justify="right", no_wrap=True)
+    for (data, factor), block in _blocks(rows).items():
+        out.add_row(f"[bold]{escape(data)} ×{factor}[/bold]")
+        for row in block:
+            cells = (_cell(row, block, metric) for metric in METRICS)
+            out.add_row(row["method"], f"{row['n']} ({row['subjects']})", *cells, end_section=row is block[-1])
     return out
+
+
+def _blocks(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """The rows of one data set and factor together, in the order they come."""
+    blocks: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        blocks.setdefault((row["data"], row["factor"]), []).append(row)
+    return blocks
 
 
 def _cell(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> str:
@@ -214,10 +216,23 @@ def _cell(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> str:
     if interval is None:
         return "exact"
     scale, digits = {"psnr": (1, 2), "ssim": (1, 3), "consistency": (1e5, 2)}[metric]
-    mean, low, high = (f"{scale * value:.{digits}f}" for value in (interval.mean, interval.low, interval.high))
-    best = row is min(block, key=lambda other: _badness(other, metric))
-    span = rf"\[{low}, {high}]" if interval.n > 1 else "(one image)"
-    return f"{f'[bold]{mean}[/bold]' if best else mean} {span} {'≈' if metric in row['tied'] else ' '}"
+    values = (scale * value for value in (interval.mean, interval.low, interval.high))
+    mean, low, high = (f"{value:.{digits}f}" for value in values)
+    if metric == "ssim":
+        mean, low, high = (text.removeprefix("0") for text in (mean, low, high))
+    if row is min(block, key=lambda other: _badness(other, metric)):
+        mean = f"[bold]{mean}[/bold]"
+    tie = "≈" if metric in row["tied"] else " "
+    if metric == "consistency":  # its interval is in the summary; here it would not fit
+        return f"{mean} {tie}"
+    return rf"{mean} \[{low}, {high}] {tie}" if interval.n > 1 else f"{mean} (one image) {tie}"
+
+
+def html_table(scores: Sequence[dict[str, Any]]) -> str:
+    """The same table as HTML, for the index page of a run."""
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table(scores))
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def write_json(scores: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> None:
@@ -234,10 +249,3 @@ def write_json(scores: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def html_table(scores: Sequence[dict[str, Any]]) -> str:
-    """The same table as HTML, for the index page of a run."""
-    console = Console(width=140, record=True, file=io.StringIO())
-    console.print(table(scores))
-    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")

@@ -1,0 +1,132 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from medsr_core import images, upscalers
+from medsr_core.cli import main
+
+
+def medsr(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder with two small gray PNG images."""
+    folder = tmp_path / "my scans"
+    folder.mkdir()
+    for index in range(2):
+        noise = np.random.default_rng(index).integers(0, 256, (48, 44), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"scan{index}.png")
+    return folder
+
+
+def test_help_is_quick_because_torch_waits():
+    code = "import sys; from medsr_core import cli; sys.exit(bool({'torch', 'papermill'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["enhance"], ["evaluate"], ["data"], ["data", "list"], ["data", "show"]])
+def test_every_command_has_help(command):
+    result = medsr(*command, "--help")
+    assert result.exit_code == 0 and "Usage: " in result.output
+
+
+@pytest.mark.parametrize("command", ["enhance", "evaluate"])
+def test_help_lists_the_methods_there_are(command):
+    text = medsr(command, "--help").output
+    assert [name for name in upscalers.METHODS if name not in text] == []
+
+
+def test_version_is_the_packages():
+    from importlib.metadata import version
+
+    assert medsr("--version").output.strip() == f"medsr, version {version('medsr')}"
+
+
+def test_evaluate_writes_every_score_and_prints_n_and_intervals(scans, tmp_path):
+    out = tmp_path / "new" / "scores.json"
+    result = medsr("evaluate", "--data", scans, "--methods", "bicubic, nearest", "--factor", 2, "--out", out)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(out.read_text())
+    assert len({(row["image"], row["method"]) for row in rows}) == 4
+    assert {row["method"] for row in rows} == {"bicubic", "nearest"}
+    for row in rows:
+        assert {"image", "method", "factor", "psnr", "ssim", "consistency"} <= set(row) and row["factor"] == 2
+    assert "2 (2)" in result.output and "[" in result.output and "4 scores in" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--data", "brain", "--methods", "bicubic,magic"], "unknown method 'magic'; known methods: nearest"),
+        (["evaluate", "--data", "nowhere"], "brain"),
+        (["enhance", "{scan}", "-o", "x.png", "--method", "magic"], "known methods: nearest"),
+        (["enhance", "{scan}", "-o", "x.gif"], "unknown extension"),
+        (["enhance", "{scan}", "-o", "no/such/x.png"], "no such folder"),
+        (["enhance", "{scan}", "-o", "{scan}"], "is the input"),
+        (["data", "show", "nowhere"], "brain"),
+        (["run", "--data", "nowhere"], "data sets: brain"),
+    ],
+)  # fmt: skip
+def test_the_impossible_is_refused_in_one_line_with_what_is_possible(scans, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = medsr(*(argument.format(scan=scans / "scan0.png") for argument in arguments))
+    assert result.exit_code == 2
+    assert message in result.output and result.output.startswith("Error: ") and result.output.count("\n") == 1
+
+
+def test_enhance_makes_the_file_larger_by_the_method(scans, tmp_path):
+    target = tmp_path / "large.png"
+    result = medsr("enhance", scans / "scan0.png", "-o", target, "--method", "lanczos", "--factor", 2)
+    assert result.exit_code == 0, result.output
+    expected = upscalers.upscale(images.read(scans / "scan0.png").pixels, "lanczos", factor=2)
+    assert torch.allclose(images.read(target).pixels, expected, atol=0.51 / 255)
+    assert "96x88" in result.output
+
+
+def test_enhance_takes_every_page_and_will_not_drop_some(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 2**16, (3, 12, 10), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    assert medsr("enhance", tmp_path / "stack.tif", "-o", tmp_path / "l.tif", "--method", "nearest").exit_code == 0
+    assert images.read(tmp_path / "l.tif").pixels.shape == (3, 1, 48, 40)
+    result = medsr("enhance", tmp_path / "stack.tif", "-o", tmp_path / "l.png")
+    assert result.exit_code == 2 and "3 images" in result.output and not (tmp_path / "l.png").exists()
+
+
+def test_run_gives_parameters_collects_results_and_scores(make_notebook, scans, tmp_path, monkeypatch):
+    cell = "factor: int = 4  # times\ndata: str = 'brain'  # set"
+    make_notebook("00_a", [cell, "print(factor, data)"], {0: ["parameters"]})
+    make_notebook("01_b", ["raise RuntimeError('broken on purpose')"])
+    monkeypatch.chdir(tmp_path)
+
+    refused = medsr("run", "-p", "facter", 2)
+    assert refused.exit_code == 2 and "factor (int, default 4): times" in refused.output
+    assert not (tmp_path / "runs").exists()
+
+    result = medsr("run", "-p", "factor", 2, "--data", "my scans")
+    assert result.exit_code == 1 and "broken on purpose" in result.output and "01_b" in result.output
+    assert "backprojection" in result.output and "index.html" in result.output
+    executed = (tmp_path / "runs" / "00_a.ipynb").read_text()
+    assert f"2 {scans}" in executed  # the path is absolute: notebooks run in their own folder
+    assert "backprojection" in (tmp_path / "runs" / "index.html").read_text()
+    assert len(json.loads((tmp_path / "runs" / "scores.json").read_text())) == 2 * 5
+
+
+def test_data_list_names_every_set():
+    import data_fetch
+
+    text = medsr("data", "list").output
+    assert all(name in text for name in data_fetch.names())
+
+
+def test_data_show_has_licence_and_citation():
+    text = medsr("data", "show", "brain").output
+    assert "licence:" in text and "McConnell" in text and "Holmes" in text
