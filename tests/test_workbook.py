@@ -4,7 +4,9 @@ from nbclient.exceptions import CellExecutionError
 
 from medsr_core import workbook
 
-PARAMETERS = "factor: int = 4  # times larger\nnoise: float = 0.5  # sigma\nshow: bool = True  # figures\nname: str = 'a'  # set"
+PARAMETERS = (
+    "factor: int = 4  # times larger\nnoise: float = 0.5  # sigma\nshow: bool = True  # figures\nname: str = 'a'  # set"
+)
 FIGURE = (
     "import base64\nfrom IPython.display import display\n"
     "png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=='\n"
