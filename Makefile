@@ -47,7 +47,9 @@ workbook: .venv/.installed  ## run all notebooks on the embedded data: results i
 	@$(PY) -m medsr_core.cli run --out runs
 
 lab: .venv/.installed  ## open the workbook in JupyterLab, at notebook 00 (this machine only, with a token)
-	@$(PY) -m jupyterlab --ServerApp.ip=localhost notebooks/00_zoom_and_enhance.ipynb
+	@$(PY) -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir=. \
+	    --LabApp.default_url=/lab/tree/notebooks/00_zoom_and_enhance.ipynb \
+	    $$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
 
 test: .venv/.installed  ## everything that must hold: style, types, tests, and every notebook's stored output
 	@$(say) "test 1/4: ruff"

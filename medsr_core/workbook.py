@@ -27,6 +27,7 @@ import nbformat
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MINUTES_PER_CELL = 10
+KERNEL = ["--IPKernelApp.log_level=40"]  # errors only: not that kernels on this machine talk without encryption
 
 
 # --- which notebooks, which parameters ------------------------------------------------------------------------------
@@ -174,6 +175,7 @@ def _run_one(path: Path, target: Path, values: dict[str, Any], bar: dict[str, An
             kernel_name="python3",
             progress_bar=bar,
             execution_timeout=MINUTES_PER_CELL * 60,
+            extra_arguments=list(KERNEL),
         )
     except Exception as problem:  # a failing cell, a dead kernel, a time-out: whatever it is, the next notebook may run
         error = _explain(problem)
@@ -323,6 +325,7 @@ def execute(notebook: Any, place: Path) -> None:
         resources={"metadata": {"path": str(place)}},
         record_timing=False,
         store_widget_state=False,
+        extra_arguments=list(KERNEL),
     ).execute()
 
 
