@@ -167,7 +167,8 @@ def relative_links_resolve(notebook, place):
 
 def first_cell_says_what_is_needed(notebook, place):
     text = notebook.cells[0].source
-    return [f"no {word!r} in the first cell" for word in ("# ", "?", "minutes", "MB") if word not in text]
+    wanted = {"a heading": "^# ", "a question": r"\?", "minutes": "minutes", "memory in MB or GB": r"\b[MG]B\b"}
+    return [f"no {name} in the first cell" for name, pattern in wanted.items() if not re.search(pattern, text, re.M)]
 
 
 def sliders_have_a_static_twin(notebook, place):
