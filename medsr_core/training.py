@@ -1,0 +1,255 @@
+"""One training loop: pixel pre-training, then the adversarial game. Read it from `train` downwards.
+
+- Batches are a pure function of (seed, step): resuming needs a step number, no sampler state.
+- Several processes (``torchrun --nproc-per-node 2 -m medsr_core.cli train ...``) each take a part of the same batch and
+  average their gradients: together they take the step that one would. Lightning Fabric carries the averages.
+- A checkpoint is one safetensors file, replaced in one go: networks, average, optimisers, step. Killed at any
+  moment and resumed, a run ends with the weights of an uninterrupted one, bit for bit (same machine, same threads).
+
+From SRGAN (Ledig et al. 2017, section 3.2): patches of 96, batches of 16, Adam, 1e-4 in the adversarial stage. Ours:
+L1 and a cosine rate in the pixel stage, patches drawn where there is structure, an exponential moving average.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from medsr_core import losses, networks
+from medsr_core.degradation import bicubic, crop_to_multiple
+from medsr_core.metrics import psnr
+from medsr_core.patches import Patches, mix
+from medsr_core.players import State, TrainingError
+
+ADVERSARIAL_WEIGHTS = {  # method -> weight of each term in the generator's loss; see losses.py
+    "srgan": {"perceptual": 1.0, "adversarial": 1e-3},
+    "medgan": {"perceptual": 1.0, "adversarial": 1e-3, "pixel": 1.0},  # the extra term is ours
+}
+Report = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    method: str,
+    sources: Sequence[Iterable[Tensor]],
+    validation: Sequence[Tensor] = (),
+    *,
+    steps: int,
+    folder: str | Path,
+    resume: bool = False,
+    start: networks.Generator | None = None,
+    network: dict[str, Any] | None = None,
+    terms: dict[str, float] | None = None,
+    batch: int = 16,
+    patch: int = 96,
+    rate: float | None = None,
+    average: float = 0.999,
+    every: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32",
+    report: Report | None = None,
+    progress: bool = True,
+) -> networks.Generator:
+    """Train a generator and return its moving average, which is also written to `folder`/generator.safetensors.
+
+    Parameters
+    ----------
+    method : srresnet, medgan-pixel (pixel stage); srgan, medgan (adversarial stage, needs `start`)
+    sources : one or more collections of HR images (1, C, H, W) in [0, 1]; each source is drawn equally often
+    validation : HR images of *other subjects*; their mean PSNR is shown and logged
+    steps : batches in all; with `resume` the number includes those already done
+    folder : where checkpoint.safetensors goes, every `every` steps and at the end
+    start : a trained generator to go on from
+    network : arguments for `networks.create` (preset, channels, width, depth, ...), where there is no `start`
+    terms : weights of "pixel", "perceptual" and "adversarial" in the generator's loss (default: by method)
+    batch, patch : images per step over all processes, and HR pixels along a side
+    rate : Adam's learning rate; default 1e-3 falling on a cosine in the pixel stage, 1e-4 in the adversarial one
+    average : how much of the moving average survives a step
+    device : "cpu", "cuda", "mps" or "auto"; `precision` : "32" or "bf16" (with channels-last memory)
+    report : called after each step with the step number and the losses (and "psnr" where measured)
+
+    Raises
+    ------
+    TrainingError : NaN or exploding loss; a checkpoint of another run
+    ValueError : arguments or images that do not fit
+    """
+    game = method in networks.ADVERSARIAL
+    if game and start is None and not resume:
+        raise ValueError(f"{method} goes on from a trained generator: start=load({networks.ADVERSARIAL[method]!r})")
+    fabric = _fabric(device, precision)
+    torch.manual_seed(seed)
+    generator = networks.create(method, **(network or {})) if start is None else networks.copy_of(start)
+    patches = Patches(sources, patch=patch, factor=generator.factor, channels=generator.channels)
+    terms = terms or ADVERSARIAL_WEIGHTS.get(method, {"pixel": 1.0})
+    rate = rate or (1e-4 if game else 1e-3)
+    state = State(generator.train(), method if game else None, patch, average, fabric.device)
+    perceptual = losses.Perceptual().to(fabric.device) if terms.get("perceptual") else None
+
+    checkpoint = Path(folder) / "checkpoint.safetensors"
+    identity = {"method": method, "seed": seed, "batch": batch, "patch": patch, "rate": rate, "average": average,
+                "terms": terms, "arguments": generator.arguments, "images": len(patches)}  # fmt: skip
+    done, recent = state.restore(checkpoint, identity) if resume else (0, [])
+    if not resume and checkpoint.exists():
+        raise TrainingError(f"{checkpoint} exists: give resume=True to go on from it, or another folder")
+
+    with _progress(steps, progress and fabric.is_global_zero) as bar:
+        for step in range(done, steps):
+            torch.manual_seed(mix(seed, step))  # whatever is random in a step depends on (seed, step) alone
+            share = patches.batch(seed, step, batch, fabric.global_rank, fabric.world_size)
+            lr, hr = (images.to(fabric.device, memory_format=torch.channels_last) for images in share)
+            state.set_rate(rate if game else cosine(rate, step, steps))
+            with fabric.autocast():
+                sr = state.generator(lr)
+            values: dict[str, float] = {}
+            if state.discriminator is not None:
+                values["discriminator"] = _discriminator_step(fabric, state, sr.detach(), hr)
+            values |= _generator_step(fabric, state, sr, hr, terms, perceptual)
+            recent = _still_sane(recent, values, step, checkpoint)
+            state.average.update_parameters(state.generator)
+
+            last = step + 1 == steps
+            if last or (step + 1) % every == 0:
+                if len(validation):
+                    values["psnr"] = validate(state.average.module, validation, factor=generator.factor)
+                if fabric.is_global_zero:
+                    state.save(checkpoint, {**identity, "step": step + 1, "recent": recent})
+                fabric.barrier()
+            bar(step + 1, values)
+            if report:
+                report(step + 1, values)
+
+    result = copy.deepcopy(generator).cpu().eval().requires_grad_(False)
+    result.load_state_dict(state.average.module.state_dict())
+    if fabric.is_global_zero:
+        networks.save(result, Path(folder) / "generator.safetensors", method=method, steps=steps, seed=seed)
+    return result
+
+
+# --- one step -------------------------------------------------------------------------------------------------------
+
+
+def _generator_step(
+    fabric: Fabric, state: State, sr: Tensor, hr: Tensor, terms: dict[str, float], perceptual: nn.Module | None
+) -> dict[str, float]:
+    """Make SR images more like HR ones: in pixels, in features, and in the discriminator's eyes."""
+    parts = {}
+    with fabric.autocast():
+        if terms.get("pixel"):
+            parts["pixel"] = losses.pixel(sr, hr)
+        if perceptual is not None:
+            parts["perceptual"] = perceptual(sr, hr)
+        if state.discriminator is not None:
+            parts["adversarial"] = losses.adversarial(state.discriminator(sr).float())
+    loss = sum((terms[name] * value for name, value in parts.items()), torch.zeros((), device=sr.device))
+    total = _update(fabric, loss, state.generator, state.optimisers["generator"])
+    return {"generator": total, **{name: value.item() for name, value in parts.items()}}
+
+
+def _discriminator_step(fabric: Fabric, state: State, sr: Tensor, hr: Tensor) -> float:
+    """Tell HR from SR better; SR comes without its history, so the generator is left alone."""
+    assert state.discriminator is not None
+    with fabric.autocast():
+        real, fake = state.discriminator(hr), state.discriminator(sr)
+    loss = losses.discriminator(real.float(), fake.float())
+    return _update(fabric, loss, state.discriminator, state.optimisers["discriminator"])
+
+
+def _update(fabric: Fabric, loss: Tensor, player: nn.Module, optimiser: torch.optim.Optimizer) -> float:
+    """One Adam step of one player on the gradient averaged over all processes. Returns the averaged loss."""
+    parameters = list(player.parameters())
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=False)
+    if fabric.world_size > 1:  # one message: loss, gradients, and batch normalisation's running averages
+        buffers = [buffer for buffer in player.buffers() if buffer.is_floating_point()]
+        parts = [loss.detach(), *gradients, *buffers]
+        mean = fabric.all_reduce(torch.cat([part.flatten() for part in parts]), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        pieces = mean.split([part.numel() for part in parts])
+        loss, gradients = pieces[0], tuple(p.view_as(g) for p, g in zip(pieces[1:], gradients, strict=False))
+        for buffer, piece in zip(buffers, pieces[1 + len(gradients) :], strict=True):
+            buffer.copy_(piece.view_as(buffer))
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+    return loss.item()
+
+
+def _still_sane(recent: list[float], values: dict[str, float], step: int, checkpoint: Path) -> list[float]:
+    """The generator's last 50 losses; raises if a loss is not finite, or 20 times the generator's median (ours)."""
+    loss = values["generator"]
+    usual = statistics.median(recent) if len(recent) >= 20 else math.inf
+    finite = all(math.isfinite(value) for value in values.values())
+    if not finite or loss > 20 * usual:
+        good = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
+        what = f"{loss:.3g}, 20 times the usual {usual:.3g}" if finite else f"not finite ({values})"
+        raise TrainingError(f"the loss at step {step + 1} is {what}; {good}. Try a lower rate.")
+    return [*recent[-49:], loss]
+
+
+def cosine(rate: float, step: int, steps: int) -> float:
+    """Learning rate of the pixel stage: up over 50 steps (at most a tenth of all), then down to zero on a cosine."""
+    warm = min(50, steps // 10) + 1
+    return rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+@torch.no_grad()
+def validate(network: nn.Module, images: Sequence[Tensor], *, factor: int = 4) -> float:
+    """Mean PSNR (dB, R = 1, no border cut) of a generator on HR images (1, C, H, W)."""
+    scores = []
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    for hr in images:
+        hr = crop_to_multiple(hr, factor).to(device)
+        scores.append(psnr(network(bicubic(factor)(hr)).clamp(0, 1), hr, data_range=1.0).item())
+    network.train(was_training)
+    return statistics.fmean(scores)
+
+
+# --- the surroundings -------------------------------------------------------------------------------------------------
+
+
+def _fabric(device: str, precision: str) -> Fabric:
+    """One process, or those that torchrun started. float16 is left out: it would need loss scaling."""
+    if precision not in ("32", "bf16"):
+        raise ValueError(f"precision is {precision!r}; give '32' or 'bf16'")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    world, local = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    fabric = Fabric(
+        accelerator=device, devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+    )  # fmt: skip
+    fabric.launch()
+    return fabric
+
+
+class _progress:
+    """A rich progress bar with the losses and the last validation PSNR; as a function it takes (step, values)."""
+
+    def __init__(self, steps: int, visible: bool):
+        done, what = TextColumn("step {task.completed}/{task.total}"), TextColumn("{task.description}")
+        self.bar = Progress(done, BarColumn(), what, TimeRemainingColumn(), disable=not visible)
+        self.task, self.measured = self.bar.add_task("", total=steps), ""
+
+    def __enter__(self) -> _progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, step: int, values: dict[str, float]) -> None:
+        if "psnr" in values:
+            self.measured = f" validation {values['psnr']:.2f} dB"
+        text = " ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "psnr") + self.measured
+        self.bar.update(self.task, completed=step, description=text)
