@@ -1,0 +1,89 @@
+"""What every lesson needs: parameters that are checked, claims that are checked, and prose with computed numbers."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Rule = tuple[str, Callable[[Any], bool]]  # what is allowed, in words; whether a value is
+
+
+def one_of(*values: Any) -> Rule:
+    """Rule: the parameter is one of these values."""
+    return f"one of {', '.join(map(repr, values))}", lambda value: value in values
+
+
+def between(low: float, high: float) -> Rule:
+    """Rule: the parameter is a number from low to high, both allowed."""
+    return f"from {low:g} to {high:g}", lambda value: low <= value <= high
+
+
+ANY: Rule = ("any value", lambda value: True)
+A_DATA_SET: Rule = ("the name of a data set or a path to your own images", bool)
+
+
+def check_parameters(namespace: Mapping[str, Any], **rules: tuple[Any, Rule]) -> Claims:
+    """Refuse parameters that are unknown, of the wrong type or out of range, saying what is allowed.
+
+    papermill only warns of an unknown name, and passes ``-p flag true`` as a string. Call this in the cell after the
+    parameters, before anything else is defined.
+
+    namespace : the notebook's ``globals()``
+    rules : name = (value the lesson was written for, rule); the type is that value's (an int will do for a float)
+
+    Returns the `Claims` of the lesson: they hold for the values it was written for, and are checked only then.
+    """
+    known = {name: f"{name}: {type(value).__name__}, {rule[0]} (as written: {value!r})" for name, (value, rule) in rules.items()}
+    listing = "\nThis lesson takes\n  " + "\n  ".join(known.values())
+    for name, value in namespace.items():
+        if name not in rules and not name.startswith("_") and name not in ("In", "Out") and _is_literal(value):
+            raise ValueError(f"unknown parameter {name!r}.{listing}")
+    for name, (written, (allowed, holds)) in rules.items():
+        if name not in namespace:
+            raise ValueError(f"parameter {name!r} is missing.{listing}")
+        value, kind = namespace[name], type(written)
+        fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+        if not fits:
+            raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; {name} takes {kind.__name__}.{listing}")
+        if not holds(value):
+            raise ValueError(f"{name} = {value!r} is not {allowed}.{listing}")
+    return Claims(all(namespace[name] == written for name, (written, _) in rules.items()))
+
+
+class Claims:
+    """Holds what the text claims against what the notebook computed: ``expect(psnr, about=31.2, within=0.1)``.
+
+    Other parameters give other numbers: then nothing is checked, and the text speaks of its own ones.
+    """
+
+    def __init__(self, checked: bool):
+        self.checked = checked
+
+    def __call__(self, value: Any, *, about: float | None = None, within: float | None = None) -> None:
+        """Raise AssertionError unless `value` is true, or lies within `within` of `about`."""
+        if not self.checked:
+            return
+        if about is None or within is None:
+            assert value, "what the text claims does not hold here"
+        else:
+            assert abs(float(value) - about) <= within, f"the text says {about} ± {within}, computed was {float(value)}"
+
+
+def say(text: str) -> None:
+    """Show Markdown whose numbers were computed in the cell."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows of name: value as a Markdown table, numbers with up to four digits."""
+    head = list(rows[0])
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1)]
+    lines += [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _is_literal(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool, list, tuple, dict, types.NoneType))

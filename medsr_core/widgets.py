@@ -1,0 +1,76 @@
+"""The same figures behind sliders.
+
+A panel is a `VBox` of labelled controls above a picture. Its callback hangs on the controls' ``observe``: an error in
+it is raised where the control was moved, so a test that sets ``slider.value`` sees it. (``interact`` and ``Output``
+would hide it in the widget's state.) Beside each panel the notebook shows the static figure of the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets
+from ipywidgets import Layout, VBox
+from matplotlib.figure import Figure
+
+from medsr_core.figures import png
+
+LABEL = {"description_width": "initial"}
+
+
+class Panel(VBox):
+    """Controls and the picture they redraw; `controls` holds them by name. Readers without a kernel see a sentence."""
+
+    controls: Mapping[str, ipywidgets.Widget]
+
+    def __repr__(self) -> str:
+        names = ", ".join(control.description for control in self.controls.values())
+        return f"[panel: {names}; needs a running kernel]"
+
+
+def panel(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Panel:
+    """A panel that shows ``draw(**values of the controls)`` and draws it again whenever one of them changes.
+
+    draw : a figure function; its keyword arguments are named like the controls
+    controls : see `slider` and `choice`
+    """
+    picture = ipywidgets.Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
+
+    def redraw(_: Any = None) -> None:
+        picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+
+    redraw()
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    box = Panel([*controls.values(), picture])
+    box.controls = controls
+    return box
+
+
+def slider(label: str, low: float, high: float, start: float, step: float | None = None) -> ipywidgets.Widget:
+    """A slider of whole numbers, or of real ones if a bound or the step is real. It reports when it is let go."""
+    whole = all(isinstance(value, int) for value in (low, high, start, step or 1))
+    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    return kind(
+        value=start,
+        min=low,
+        max=high,
+        step=step or (1 if whole else (high - low) / 100),
+        description=label,
+        continuous_update=False,
+        style=LABEL,
+        layout=Layout(width="min(520px, 95%)"),
+    )
+
+
+def choice(label: str, options: Mapping[str, Any] | list[str], start: Any = None) -> ipywidgets.Widget:
+    """A drop-down list; `options` maps what is shown to the value, or lists both in one."""
+    first = next(iter(options.values())) if isinstance(options, Mapping) else options[0]
+    return ipywidgets.Dropdown(
+        options=options if isinstance(options, list) else list(options.items()),
+        value=first if start is None else start,
+        description=label,
+        style=LABEL,
+        layout=Layout(width="min(520px, 95%)"),
+    )
