@@ -71,7 +71,8 @@ def train(
     steps : batches in all; with `resume` the number includes those already done
     folder : where checkpoint.safetensors goes, every `every` steps and at the end
     start : a trained generator to go on from
-    network : arguments for `networks.create` (preset, channels, width, depth, ...), where there is no `start`
+    network : arguments for `networks.create` (preset, channels, width, depth, ...); with `start`, only
+        "channels" counts: weights for one channel can go on with three, and the other way round
     terms : weights of "pixel", "perceptual" and "adversarial" in the generator's loss (default: by method)
     batch, patch : images per step over all processes, and HR pixels along a side
     rate : Adam's learning rate; default 1e-3 falling on a cosine in the pixel stage, 1e-4 in the adversarial one
@@ -89,7 +90,11 @@ def train(
         raise ValueError(f"{method} goes on from a trained generator: start=load({networks.ADVERSARIAL[method]!r})")
     fabric = _fabric(device, precision)
     torch.manual_seed(seed)
-    generator = networks.create(method, **(network or {})) if start is None else networks.copy_of(start)
+    network = network or {}
+    if start is None:
+        generator = networks.create(method, **network)
+    else:
+        generator = networks.copy_of(start, channels=network.get("channels"))
     patches = Patches(sources, patch=patch, factor=generator.factor, channels=generator.channels)
     terms = terms or ADVERSARIAL_WEIGHTS.get(method, {"pixel": 1.0})
     rate = rate or (1e-4 if game else 1e-3)

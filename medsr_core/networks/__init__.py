@@ -175,8 +175,10 @@ def as_colour(network: Generator) -> Generator:
     return colour.train(network.training)
 
 
-def copy_of(network: Generator) -> Generator:
-    """A trainable copy: same architecture, same weights."""
+def copy_of(network: Generator, *, channels: int | None = None) -> Generator:
+    """A trainable copy with the same weights; `channels` (1 or 3) makes it gray or colour."""
+    if channels is not None:
+        network = as_gray(network) if channels == 1 else as_colour(network)
     return copy.deepcopy(network).requires_grad_(True)
 
 

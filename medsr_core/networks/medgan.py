@@ -121,7 +121,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Real or made up? Image (B, C, H, W) -> logit (B, 1). SRGAN's discriminator with the paper's three changes.
 
-    SRGAN's eight convolutions come in pairs, one that widens (to 1, 2, 4, 8 times `width`) and one that halves the image.
+    SRGAN's eight convolutions come in pairs: one widens (to 1, 2, 4, 8 times `width`), one halves the image.
 
     Parameters
     ----------
