@@ -389,8 +389,9 @@ def compose(*steps: Linear | Step) -> Linear | Step:
         return steps[0]
     name = " + ".join(step.name for step in steps)
     factor = math.prod((step.factor for step in steps), start=Fraction(1))
-    if all(isinstance(step, Separable) for step in steps):
-        return Separable(name, _chain([s.rows for s in steps]), _chain([s.cols for s in steps]), factor=factor)
+    separable = [step for step in steps if isinstance(step, Separable)]
+    if len(separable) == len(steps):
+        return Separable(name, _chain([s.rows for s in separable]), _chain([s.cols for s in separable]), factor=factor)
 
     def chain(x: Tensor, g: torch.Generator | None) -> Tensor:
         for step in steps:

@@ -1,7 +1,7 @@
 """Ways to be wrong: distortions of known kinds, each of adjustable strength, to put metrics and eyes to the test.
 
-`DISTORTIONS` maps a name to a function of (image, strength): strength 0 changes nothing, more changes more.
-`at_psnr` finds the strength at which a distortion costs a given PSNR, so that unlike errors of one size can be compared.
+`DISTORTIONS` maps a name to a function of (image, strength): strength 0 changes nothing, more changes more. `at_psnr`
+finds the strength at which a distortion costs a given PSNR, so that unlike errors of one size can be compared.
 Images have shape (B, C, H, W), in [0, 1]; all choices here are ours.
 """
 

@@ -92,7 +92,7 @@ def check_psnr(function: Callable[[Tensor, Tensor, float], float]) -> None:
 
     _verdict(
         [
-            (lambda: matches(1.0), "Square the difference, take the mean, and mind the order: R² / MSE, then 10 log10."),
+            (lambda: matches(1.0), "Square the difference and take the mean: the MSE. Then 10 log10(R² / MSE)."),
             (lambda: matches(255.0), "Right for [0, 1], wrong for [0, 255]: where does data_range enter?"),
         ],
         "Equal to scikit-image, in [0, 1] and in [0, 255].",
@@ -105,7 +105,7 @@ def check_best_answer(value: float) -> None:
         [
             (
                 lambda: abs(float(value) - 0.5) < 1e-6,
-                "If the truth is 0 or 1, one answer is wrong by 0 or 1. Write (v - 0)² / 2 + (v - 1)² / 2 and minimise it.",
+                "With equal chance your answer v misses by v or by 1 - v. Minimise v² / 2 + (1 - v)² / 2.",
             )
         ],
         "The mean, a grey that is never the truth, is what squared error rewards.",

@@ -23,7 +23,7 @@ from medsr_core.metrics import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
-STYLE = {"font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
+STYLE: dict[Any, Any] = {"font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
 WIDTH = 9.5  # inches, the width of a notebook's column
 Box = tuple[int, int, int, int]  # row, column, height, width in pixels
 
@@ -95,7 +95,7 @@ def magnifier(hr: Tensor, answers: Mapping[str, Tensor], box: Box, *, columns: i
     with rc_context(STYLE):
         figure = Figure((WIDTH, max(0.34 * WIDTH * height / width, rows * 0.66 * WIDTH / columns * 1.18) + 0.3))
         figure.set_layout_engine("constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(0.34, 0.66))
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(0.34, 0.66))[0]
         axes = left.subplots()
         _draw(axes, hr, None)
         _mark(axes, box)
@@ -134,7 +134,7 @@ def curves(
             getattr(axes, f"set_{axis}scale")("log")
         if mark is not None:
             axes.axvline(mark, color="0.4", linestyle=":")
-            axes.annotate(note, (mark, 0.97), (4, 0), xycoords=("data", "axes fraction"), textcoords="offset points", va="top")
+            axes.text(mark, 0.97, f" {note}", transform=axes.get_xaxis_transform(), va="top")
         if len(lines) > 1:
             axes.legend(frameon=False)
         axes.grid(color="0.9")
@@ -152,7 +152,8 @@ def intervals(groups: Mapping[str, Mapping[str, Interval]], *, label: str) -> Fi
                     mean, low, high, _ = group[name]
                     axes.plot([low, high], [i, i], color=COLOURS[0], linewidth=2)
                     axes.plot(mean, i, "o", color=COLOURS[1], markersize=5)
-            axes.set(title=f"{title} (n = {max(i.n for i in group.values())})", xlabel=label, ylim=(len(names) - 0.5, -0.5))
+            n = max(interval.n for interval in group.values())
+            axes.set(title=f"{title} (n = {n})", xlabel=label, ylim=(len(names) - 0.5, -0.5))
             axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [""] * len(names))
             axes.grid(color="0.9")
     return figure
@@ -160,12 +161,12 @@ def intervals(groups: Mapping[str, Mapping[str, Interval]], *, label: str) -> Fi
 
 def matrix(operator: Any, n: int) -> Figure:
     """A separable degradation's row matrix for n pixels, one of its rows, and its singular values."""
-    rows = operator.rows(n)
-    values = np.linalg.svd(rows.numpy(), compute_uv=False)
+    rows = operator.rows(n).numpy()
+    values = np.linalg.svd(rows, compute_uv=False)
     with rc_context(STYLE):
         figure = Figure((WIDTH, 2.9), layout="constrained")
         whole, one, spectrum = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
-        limit = rows.abs().max().item()
+        limit = abs(rows).max()
         drawn = whole.imshow(rows, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
         figure.colorbar(drawn, ax=whole, label="weight")
         whole.set(title=f"R: {len(rows)} LR rows from {n} HR rows", xlabel="HR row", ylabel="LR row")
@@ -179,10 +180,10 @@ def matrix(operator: Any, n: int) -> Figure:
 def _draw(axes: Axes, image: Tensor, signed: float | None) -> Any:
     pixels = image[0].detach().cpu().float()
     if signed is not None:
-        return axes.imshow(pixels.mean(0), cmap="RdBu_r", vmin=-signed, vmax=signed, interpolation="nearest")
+        return axes.imshow(pixels.mean(0).numpy(), cmap="RdBu_r", vmin=-signed, vmax=signed, interpolation="nearest")
     pixels = pixels.clamp(0, 1)
     if len(pixels) == 1:
-        return axes.imshow(pixels[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        return axes.imshow(pixels[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     return axes.imshow(pixels.permute(1, 2, 0).numpy(), interpolation="nearest")
 
 

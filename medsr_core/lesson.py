@@ -2,52 +2,63 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
-Rule = tuple[str, Callable[[Any], bool]]  # what is allowed, in words; whether a value is
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter may be: in words, and as a test."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
 
 
 def one_of(*values: Any) -> Rule:
     """Rule: the parameter is one of these values."""
-    return f"one of {', '.join(map(repr, values))}", lambda value: value in values
+    return Rule(f"one of {', '.join(map(repr, values))}", lambda value: value in values)
 
 
 def between(low: float, high: float) -> Rule:
     """Rule: the parameter is a number from low to high, both allowed."""
-    return f"from {low:g} to {high:g}", lambda value: low <= value <= high
+    return Rule(f"from {low:g} to {high:g}", lambda value: low <= value <= high)
 
 
-ANY: Rule = ("any value", lambda value: True)
-A_DATA_SET: Rule = ("the name of a data set or a path to your own images", bool)
+A_DATA_SET = Rule("the name of a data set or a path to your own images", bool)
 
 
-def check_parameters(namespace: Mapping[str, Any], **rules: tuple[Any, Rule]) -> Claims:
+def check_parameters(namespace: dict[str, Any], **rules: tuple[Any, Rule]) -> Claims:
     """Refuse parameters that are unknown, of the wrong type or out of range, saying what is allowed.
 
     papermill only warns of an unknown name, and passes ``-p flag true`` as a string. Call this in the cell after the
-    parameters, before anything else is defined.
+    parameters, before anything else is defined. Called again, it no longer looks for unknown names: by then the lesson
+    has variables of its own.
 
     namespace : the notebook's ``globals()``
     rules : name = (value the lesson was written for, rule); the type is that value's (an int will do for a float)
 
     Returns the `Claims` of the lesson: they hold for the values it was written for, and are checked only then.
     """
-    known = {name: f"{name}: {type(value).__name__}, {rule[0]} (as written: {value!r})" for name, (value, rule) in rules.items()}
-    listing = "\nThis lesson takes\n  " + "\n  ".join(known.values())
+    listing = "\nThis lesson takes" + "".join(
+        f"\n  {name}: {type(written).__name__}, {rule.allowed} (as written: {written!r})"
+        for name, (written, rule) in rules.items()
+    )
     for name, value in namespace.items():
-        if name not in rules and not name.startswith("_") and name not in ("In", "Out") and _is_literal(value):
+        own = name in rules or name.startswith("_") or name in ("In", "Out") or "_checked_parameters" in namespace
+        if not own and isinstance(value, (str, int, float, list, tuple, dict, NoneType)):
             raise ValueError(f"unknown parameter {name!r}.{listing}")
-    for name, (written, (allowed, holds)) in rules.items():
+    for name, (written, rule) in rules.items():
         if name not in namespace:
             raise ValueError(f"parameter {name!r} is missing.{listing}")
         value, kind = namespace[name], type(written)
-        fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
-        if not fits:
+        kinds = (int, float) if kind is float else kind
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; {name} takes {kind.__name__}.{listing}")
-        if not holds(value):
-            raise ValueError(f"{name} = {value!r} is not {allowed}.{listing}")
+        if not rule.holds(value):
+            raise ValueError(f"{name} = {value!r} is not {rule.allowed}.{listing}")
+    namespace["_checked_parameters"] = True
     return Claims(all(namespace[name] == written for name, (written, _) in rules.items()))
 
 
@@ -83,7 +94,3 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [head, ["---"] + ["--:"] * (len(head) - 1)]
     lines += [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _is_literal(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool, list, tuple, dict, types.NoneType))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def mse(sr: Tensor, hr: Tensor, *, crop_border: int = 0, y_channel: bool = False
     return _mean((sr - hr) ** 2, mask)
 
 
-def psnr(sr: Tensor, hr: Tensor, *, data_range: float, **region) -> Tensor:
+def psnr(sr: Tensor, hr: Tensor, *, data_range: float, **region: Any) -> Tensor:
     """Peak signal-to-noise ratio in dB: 10 log10(R^2 / MSE), R = `data_range`. Identical images give infinity.
 
     R is the range the pixels *could* take (1 for images in [0, 1]), never guessed from the image.
@@ -40,7 +40,7 @@ def psnr(sr: Tensor, hr: Tensor, *, data_range: float, **region) -> Tensor:
     return 10 * torch.log10(data_range**2 / mse(sr, hr, **region))
 
 
-def psnr_of_maximum(sr: Tensor, hr: Tensor, **region) -> Tensor:
+def psnr_of_maximum(sr: Tensor, hr: Tensor, **region: Any) -> Tensor:
     """PSNR in dB with R = max(HR), as some lectures write it: lower by 20 log10(1 / max) on a dark scan."""
     return 10 * torch.log10(hr.amax((1, 2, 3)) ** 2 / mse(sr, hr, **region))
 
@@ -71,7 +71,7 @@ def ssim_map(sr: Tensor, hr: Tensor, *, data_range: float) -> Tensor:
     return _ssim_map(sr, hr, data_range)
 
 
-def ssim_global(sr: Tensor, hr: Tensor, *, data_range: float, **region) -> Tensor:
+def ssim_global(sr: Tensor, hr: Tensor, *, data_range: float, **region: Any) -> Tensor:
     """The SSIM formula with *one* window, the whole image, as lectures print it. Not the SSIM of papers."""
     sr, hr, mask = _comparable(sr, hr, **{"crop_border": 0, "y_channel": False, "mask": None} | region)
     _within(hr, data_range)

@@ -19,12 +19,14 @@ def scan(*shape, seed=0):
 
 
 @pytest.mark.parametrize("method", upscalers.METHODS)
-@pytest.mark.parametrize(("channels", "factor", "size"), [(1, 4, (9, 7)), (3, 2, (1, 5)), (1, 8, (1, 1)), (1, 1, (6, 6))])
+@pytest.mark.parametrize(
+    ("channels", "factor", "size"), [(1, 4, (9, 7)), (3, 2, (1, 5)), (1, 8, (1, 1)), (1, 1, (6, 6))]
+)
 def test_every_method_keeps_the_contract(method, channels, factor, size):
     lr = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
     sr = upscalers.upscale(lr, method, factor=factor)
     assert sr.shape == (2, channels, factor * size[0], factor * size[1]) and sr.dtype == lr.dtype
-    assert 0 <= sr.min() and sr.max() <= 1
+    assert sr.min() >= 0 and sr.max() <= 1
     alone = torch.cat([upscalers.upscale(image[None], method, factor=factor) for image in lr])
     assert torch.allclose(sr, alone, atol=1e-5)  # an image does not depend on its batch
     flat = torch.full_like(lr, 0.3)
@@ -33,7 +35,8 @@ def test_every_method_keeps_the_contract(method, channels, factor, size):
 
 def test_nearest_repeats_pixels():
     lr = torch.rand(1, 1, 4, 3)
-    assert torch.equal(upscalers.upscale(lr, "nearest")[0, 0], torch.from_numpy(np.kron(lr[0, 0], np.ones((4, 4)))).float())
+    expected = np.kron(lr[0, 0], np.ones((4, 4)))
+    assert np.array_equal(upscalers.upscale(lr, "nearest")[0, 0], expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos"])
