@@ -102,7 +102,7 @@ def _known_data(name: str) -> str:
     if name in data_fetch.names():
         return name
     if not Path(name).exists():
-        raise ValueError(f"no data set and no file or folder {name!r}; data sets: {', '.join(data_fetch.names())}")
+        data_fetch.load(name)  # raises, and says what to do
     return str(Path(name).resolve())
 
 

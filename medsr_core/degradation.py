@@ -24,8 +24,8 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
-Matrix = Callable[[int], Tensor]  # input length n -> float64 matrix (m, n)
-
+from medsr_core import resampling
+from medsr_core.resampling import Matrix
 
 # --- 1. separable linear operators: y = R x C^T -------------------------------------------------------------
 
@@ -127,27 +127,27 @@ def bicubic(factor: float | Fraction, *, antialias: bool = True) -> Separable:
 
     factor : any positive integer or rational number; 4 shrinks by four, Fraction(1, 4) enlarges by four.
     """
-    return _resize("bicubic", factor, _cubic, 4, antialias)
+    return _resize("bicubic", factor, resampling.cubic, 4, antialias)
 
 
 def bilinear(factor: float | Fraction, *, antialias: bool = True) -> Separable:
     """MATLAB's ``imresize(x, 1/factor, 'bilinear')``."""
-    return _resize("bilinear", factor, _triangle, 2, antialias)
+    return _resize("bilinear", factor, resampling.triangle, 2, antialias)
 
 
 def lanczos(factor: float | Fraction, *, antialias: bool = True) -> Separable:
     """MATLAB's ``imresize(x, 1/factor, 'lanczos3')``."""
-    return _resize("Lanczos", factor, _lanczos3, 6, antialias)
+    return _resize("Lanczos", factor, resampling.lanczos3, 6, antialias)
 
 
 def box(factor: float | Fraction) -> Separable:
     """Mean over factor x factor pixels: a detector whose cells collect all their light."""
-    return _resize("box", factor, _box, 1, True)
+    return _resize("box", factor, resampling.box, 1, True)
 
 
 def nearest(factor: float | Fraction) -> Separable:
     """One pixel of each factor x factor block, as MATLAB picks it. Even factors shift the picture by half a pixel."""
-    return _resize("nearest", factor, _box, 1, False)
+    return _resize("nearest", factor, resampling.box, 1, False)
 
 
 def gaussian_blur(sigma: float | tuple[float, float], *, angle: float = 0.0) -> Separable | Spectral:
@@ -162,7 +162,7 @@ def gaussian_blur(sigma: float | tuple[float, float], *, angle: float = 0.0) -> 
     name = f"Gaussian blur {sigma_y:g}" if sigma_y == sigma_x else f"Gaussian blur {sigma_y:g}x{sigma_x:g}"
     if angle % 180 and sigma_y != sigma_x:
         return Spectral(f"{name} at {angle:g} deg", lambda fy, fx: _gaussian_transfer(fy, fx, sigma_y, sigma_x, angle))
-    return Separable(name, _gaussian_matrix(sigma_y), _gaussian_matrix(sigma_x))
+    return Separable(name, resampling.gaussian_matrix(sigma_y), resampling.gaussian_matrix(sigma_x))
 
 
 def kspace_truncation(factor: float | Fraction) -> Separable:
@@ -172,85 +172,19 @@ def kspace_truncation(factor: float | Fraction) -> Separable:
     for an even number of kept lines the two Nyquist lines share their weight, so a real image stays real.
     """
     factor = _factor(factor)
-    return Separable(f"k-space x{_number(factor)}", _fourier_matrix(factor), factor=factor)
-
-
-# --- the 1-D matrices ----------------------------------------------------------------------------------------
+    return Separable(f"k-space x{factor}", resampling.fourier_matrix(factor), factor=factor)
 
 
 @cache
 def _resize(name: str, factor: float | Fraction, kernel: Callable, width: int, antialias: bool) -> Separable:
     factor = _factor(factor)
-    suffix = "" if antialias or factor <= 1 or kernel is _box else ", no antialias"
+    suffix = "" if antialias or factor <= 1 or kernel is resampling.box else ", no antialias"
 
     @cache
     def matrix(n: int) -> Tensor:
-        return resize_matrix(n, math.ceil(n / factor), float(1 / factor), kernel, width, antialias)
+        return resampling.resize_matrix(n, math.ceil(n / factor), float(1 / factor), kernel, width, antialias)
 
-    return Separable(f"{name} x{_number(factor)}{suffix}", matrix, factor=factor)
-
-
-def resize_matrix(n: int, m: int, scale: float, kernel: Callable, width: float, antialias: bool) -> Tensor:
-    """The (m, n) matrix of MATLAB's ``imresize`` along one axis (its ``contributions`` function), in float64."""
-    stretch = scale if antialias and scale < 1 else 1.0
-    centre = (torch.arange(m, dtype=torch.float64) + 0.5) / scale - 0.5  # output pixels in input coordinates
-    left = torch.floor(centre - width / stretch / 2)
-    index = left[:, None] + torch.arange(math.ceil(width / stretch) + 2)
-    weight = kernel(stretch * (centre[:, None] - index))
-    weight = weight / weight.sum(1, keepdim=True)
-    mirrored = torch.remainder(index.long(), 2 * n)
-    mirrored = torch.minimum(mirrored, 2 * n - 1 - mirrored)
-    return torch.zeros(m, n, dtype=torch.float64).scatter_add_(1, mirrored, weight)
-
-
-def _cubic(x: Tensor) -> Tensor:
-    """Keys' cubic with a = -0.5 (Keys 1981, eq. 15)."""
-    x = x.abs()
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return torch.where(x <= 1, near, torch.where(x <= 2, far, 0.0))
-
-
-def _triangle(x: Tensor) -> Tensor:
-    return (1 - x.abs()).clamp(min=0)
-
-
-def _lanczos3(x: Tensor) -> Tensor:
-    return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), 0.0)
-
-
-def _box(x: Tensor) -> Tensor:
-    return ((x >= -0.5) & (x < 0.5)).double()
-
-
-@cache
-def _gaussian_matrix(sigma: float) -> Matrix:
-    @cache
-    def matrix(n: int) -> Tensor:
-        radius = int(4 * sigma + 0.5)
-        offset = torch.arange(-radius, radius + 1)
-        weight = torch.exp(-0.5 * (offset.double() / max(sigma, 1e-12)) ** 2)
-        index = torch.remainder(torch.arange(n)[:, None] + offset, 2 * n)
-        index = torch.minimum(index, 2 * n - 1 - index)
-        return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, index, (weight / weight.sum()).expand(n, -1))
-
-    return matrix
-
-
-@cache
-def _fourier_matrix(factor: Fraction) -> Matrix:
-    @cache
-    def matrix(n: int) -> Tensor:
-        m = math.ceil(n / factor)
-        if m > n:
-            raise ValueError(f"k-space can only be truncated: factor is {_number(factor)}, give 1 or more")
-        line = 2 * math.pi * torch.arange(-(m // 2), m // 2 + 1, dtype=torch.float64)
-        weight = torch.where(line.abs() == math.pi * m, 0.5, 1.0).double() / n
-        lr = (torch.arange(m, dtype=torch.float64) + 0.5)[:, None] / m * line  # phases, (m, lines)
-        hr = (torch.arange(n, dtype=torch.float64) + 0.5)[:, None] / n * line
-        return (weight * lr.cos()) @ hr.cos().T + (weight * lr.sin()) @ hr.sin().T
-
-    return matrix
+    return Separable(f"{name} x{factor}{suffix}", matrix, factor=factor)
 
 
 # --- 2. spectral linear operators: periodic convolutions -------------------------------------------------------
@@ -434,10 +368,6 @@ def _factor(factor: float | Fraction) -> Fraction:
     if exact <= 0:
         raise ValueError(f"factor is {factor}; give a positive number: 4 shrinks by four, Fraction(1, 4) enlarges")
     return exact
-
-
-def _number(factor: Fraction) -> str:
-    return str(factor)
 
 
 def _level(sigma: float) -> float:

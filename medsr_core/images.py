@@ -73,13 +73,15 @@ def read(path: str | os.PathLike[str]) -> Stack:
     FileNotFoundError : there is no such file
     ImageFileError : unknown extension; empty, truncated or unreadable file; no pixels in it; NaN or infinite pixels
     """
+    from medsr_core import dicom, nifti
+
     path = Path(path)
     kind = format_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise ImageFileError(f"{path}: the file is empty; copy or download it again")
-    readers: dict[str, Callable[[Path], Stack]] = {"TIFF": _read_tiff, "DICOM": _read_dicom, "NIfTI": _read_nifti}
+    readers: dict[str, Callable[[Path], Stack]] = {"TIFF": _read_tiff, "DICOM": dicom.read, "NIfTI": nifti.read}
     try:
         return readers.get(kind, _read_photograph)(path)
     except ImageFileError:
@@ -108,6 +110,8 @@ def write(path: str | os.PathLike[str], pixels: Tensor, *, like: Stack | None = 
     FileNotFoundError : the folder does not exist
     ImageFileError : unknown extension, or the format cannot hold these images
     """
+    from medsr_core import dicom, nifti
+
     path = Path(path)
     kind = format_of(path)
     pixels = check_image(pixels, name="pixels").detach().cpu().clamp(0, 1)
@@ -115,7 +119,7 @@ def write(path: str | os.PathLike[str], pixels: Tensor, *, like: Stack | None = 
         raise FileNotFoundError(f"{path.parent}: no such folder; create it first")
     if len(pixels) > 1 and kind not in ("TIFF", "DICOM", "NIfTI"):
         raise ImageFileError(f"{path}: {kind} holds one image, not {len(pixels)}; write them one by one, or to .tif")
-    writers = {"TIFF": _write_tiff, "DICOM": _write_dicom, "NIfTI": _write_nifti}
+    writers = {"TIFF": _write_tiff, "DICOM": dicom.write, "NIfTI": nifti.write}
     # a complete file beside the old one, then a swap: a full disk or a kill leaves the old one whole
     part = path.with_name(f".{uuid.uuid4().hex}{_extension(path)}")
     try:
@@ -143,9 +147,9 @@ def _extension(path: Path) -> str:
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
-def _stack(array: np.ndarray, path: Path, **known: Any) -> Stack:
-    """Stack of an array (N, H, W) or (N, H, W, C); the range is that of the type, or min..max if there is none."""
-    low, high = known.pop("value_range", None) or _range(array, path)
+def to_stack(array: np.ndarray, path: Path, **known: Any) -> Stack:
+    """Make a stack of an array (N, H, W) or (N, H, W, C); without a range, that of the type or min..max."""
+    low, high = known.pop("value_range", None) or range_of(array, path)
     unit: Any = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
     unit = (unit - low) / ((high - low) or 1.0)
     unit = unit[:, None] if unit.ndim == 3 else unit.transpose(0, 3, 1, 2)
@@ -153,7 +157,8 @@ def _stack(array: np.ndarray, path: Path, **known: Any) -> Stack:
     return Stack(pixels, value_range=(float(low), float(high)), **{"dtype": array.dtype.name, **known})
 
 
-def _range(array: np.ndarray, path: Path, *, sixteen_bit_is_full: bool = True) -> tuple[float, float]:
+def range_of(array: np.ndarray, path: Path, *, sixteen_bit_is_full: bool = True) -> tuple[float, float]:
+    """Return the values that 0 and 1 stand for: of the type for photographs, the least and greatest otherwise."""
     if array.dtype == bool:
         return 0.0, 1.0
     if array.dtype == np.uint8 or (array.dtype == np.uint16 and sixteen_bit_is_full):
@@ -170,7 +175,8 @@ def _levels(pixels: Tensor, top: int) -> np.ndarray:
     return array[..., 0] if array.shape[-1] == 1 else array
 
 
-def _is_deep(stack: Stack) -> bool:
+def is_deep(stack: Stack) -> bool:
+    """Whether the file stored more than 8 bits."""
     return stack.dtype not in ("uint8", "bool")
 
 
@@ -189,14 +195,14 @@ def _read_photograph(path: Path) -> Stack:
         array = np.asarray(image)
     else:
         array = np.asarray(image.convert("L" if image.mode in ("L", "LA", "La") else "RGB"))
-    return _stack(array[None], path)
+    return to_stack(array[None], path)
 
 
 def _write_photograph(path: Path, pixels: Tensor, like: Stack) -> None:
     from PIL import Image
 
     gray_png = pixels.shape[1] == 1 and _extension(path) == ".png"
-    array = _levels(pixels, 65535 if gray_png and _is_deep(like) else 255)[0]
+    array = _levels(pixels, 65535 if gray_png and is_deep(like) else 255)[0]
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if format_of(path) == "JPEG" else {}
     Image.fromarray(array).save(path, **options)
 
@@ -219,200 +225,16 @@ def _read_tiff(path: Path) -> Stack:
         array = array[..., None]
     array = array.reshape(-1, *array.shape[-3:])
     unit = np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1
-    stack = _stack(array, path, value_range=(0.0, 1.0) if unit else None)
+    stack = to_stack(array, path, value_range=(0.0, 1.0) if unit else None)
     return Stack(1 - stack.pixels, None, stack.value_range[::-1], stack.dtype) if inverted else stack
 
 
 def _write_tiff(path: Path, pixels: Tensor, like: Stack) -> None:
     import tifffile
 
-    array = _levels(pixels, 65535 if _is_deep(like) else 255)
+    array = _levels(pixels, 65535 if is_deep(like) else 255)
     photometric = "minisblack" if pixels.shape[1] == 1 else "rgb"
     tifffile.imwrite(path, array[0] if len(array) == 1 else array, photometric=photometric)
-
-
-# --- DICOM ----------------------------------------------------------------------------------------------------------
-
-
-def _read_dicom(path: Path) -> Stack:
-    import pydicom
-    from pydicom.pixels import apply_color_lut, pixel_array
-
-    data = pydicom.dcmread(path)
-    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise ImageFileError(f"{path}: DICOM without pixels (modality {data.get('Modality', 'unknown')}); leave it out")
-    array, kind = pixel_array(data), data.PhotometricInterpretation
-    if kind == "PALETTE COLOR":
-        array = apply_color_lut(array, data)
-    colour = array.ndim > 2 and array.shape[-1] == 3 and (kind == "PALETTE COLOR" or data.SamplesPerPixel == 3)
-    array = array.reshape(-1, data.Rows, data.Columns, 3 if colour else 1)
-    header = pydicom.Dataset({e.tag: e for e in data if e.tag.group != 0x7FE0})
-    header.file_meta = data.file_meta
-
-    slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
-    known: dict[str, Any] = {"spacing": _dicom_spacing(data), "dtype": array.dtype.name, "header": header}
-    if array.dtype == np.uint8:
-        known["value_range"] = (0.0, float(255 if colour else 2**data.BitsStored - 1))
-    else:
-        known["value_range"] = _range(array, path, sixteen_bit_is_full=False)
-    stack = _stack(array, path, **known)
-    low, high = (value * slope + intercept for value in stack.value_range)
-    flip = (slope < 0) != (kind == "MONOCHROME1")  # white is the greatest value, or the least for MONOCHROME1
-    pixels = 1 - stack.pixels if flip else stack.pixels
-    return Stack(pixels, stack.spacing, (high, low) if flip else (low, high), stack.dtype, header)
-
-
-def _dicom_spacing(data: Any) -> tuple[float, float] | None:
-    """Millimetres between rows and columns: PixelSpacing, its enhanced and detector forms, then ultrasound's."""
-    for group in data.get("SharedFunctionalGroupsSequence") or []:
-        for measures in group.get("PixelMeasuresSequence") or []:
-            data = measures if "PixelSpacing" in measures else data
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        if data.get(name):
-            return float(data[name].value[0]), float(data[name].value[1])
-    for region in data.get("SequenceOfUltrasoundRegions") or []:
-        inside = region.RegionLocationMaxX1 < data.Columns and region.RegionLocationMaxY1 < data.Rows
-        if inside and region.PhysicalUnitsXDirection == region.PhysicalUnitsYDirection == 3:  # centimetres
-            return abs(10 * float(region.PhysicalDeltaY)), abs(10 * float(region.PhysicalDeltaX))
-    return None
-
-
-def _write_dicom(path: Path, pixels: Tensor, like: Stack) -> None:
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    derived, colour = hasattr(like.header, "file_meta"), pixels.shape[1] == 3
-    data = _derived_header(pixels, like) if derived else _new_header(pixels, like)
-    fits = derived and like.dtype in ("uint8", "int8", "uint16", "int16")
-    dtype = np.dtype(like.dtype if fits else "uint16" if _is_deep(like) else "uint8")
-    top = float(np.iinfo(dtype).max)
-    low, high = like.value_range if fits or not colour else (0.0, top)
-    if colour or fits:  # the stored integers mean what they meant
-        slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
-    else:
-        slope, intercept = abs(high - low) / top or 1.0, min(low, high)
-        data.RescaleSlope, data.RescaleIntercept, data.RescaleType = _decimal(slope), _decimal(intercept), "US"
-    values = low + pixels.permute(0, 2, 3, 1).double().numpy() * (high - low)
-    stored = np.rint((values - intercept) / slope).astype(dtype)
-    stored = stored if colour else stored[..., 0]
-    kind = "RGB" if colour else "MONOCHROME1" if low > high else "MONOCHROME2"
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.SeriesInstanceUID = generate_uid()
-    data.set_pixel_data(stored[0] if len(stored) == 1 else stored, kind, 8 * dtype.itemsize)
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
-    data.save_as(path, enforce_file_format=True)
-
-
-def _derived_header(pixels: Tensor, like: Stack) -> Any:
-    """Copy of the source's DICOM header with everything that described its pixel grid made true again."""
-    import copy
-
-    if len(pixels) != len(like.pixels):
-        raise ImageFileError(f"{len(pixels)} images for a DICOM file of {len(like.pixels)} frames; write all of them")
-    data = copy.deepcopy(like.header)
-    rows, columns = (new / old for new, old in zip(pixels.shape[-2:], like.pixels.shape[-2:], strict=True))
-    data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:]]
-    data.DerivationDescription = "Upscaled by super-resolution; detail below the source's resolution is an estimate"
-    place, turn, step = (data.get(name) for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
-    if place and turn and step:  # the centre of the first pixel moves, so that the outer edges do not
-        right, down = np.array(turn[:3], float) * step[1], np.array(turn[3:], float) * step[0]
-        moved = np.array(place, float) + right * (1 / columns - 1) / 2 + down * (1 / rows - 1) / 2
-        data.ImagePositionPatient = [_decimal(value) for value in moved]
-    shared = [m for g in data.get("SharedFunctionalGroupsSequence") or [] for m in g.get("PixelMeasuresSequence") or []]
-    for item in [data, *shared]:
-        for name in ("PixelSpacing", "ImagerPixelSpacing"):
-            if item.get(name):
-                down, across = item[name].value
-                setattr(item, name, [_decimal(float(down) / rows), _decimal(float(across) / columns)])
-    for region in data.get("SequenceOfUltrasoundRegions") or []:
-        for axis, factor in (("X", columns), ("Y", rows)):
-            for name in (f"RegionLocationMin{axis}0", f"RegionLocationMax{axis}1"):
-                setattr(region, name, round(region[name].value * factor))
-            setattr(region, f"PhysicalDelta{axis}", region[f"PhysicalDelta{axis}"].value / factor)
-    stale = [e.keyword for e in data if "PaletteColor" in e.keyword or e.keyword.endswith("ImagePixelValue")]
-    for overlay in [e.tag for e in data if 0x6000 <= e.tag.group < 0x6100]:
-        del data[overlay]
-    for name in [*stale, "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence"]:
-        data.pop(name, None)
-    return data
-
-
-def _new_header(pixels: Tensor, like: Stack) -> Any:
-    """The least a secondary-capture DICOM needs (PS3.3 A.8)."""
-    from pydicom import uid
-    from pydicom.dataset import Dataset, FileMetaDataset
-
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.SOPClassUID = uid.SecondaryCaptureImageStorage
-    if len(pixels) > 1:
-        gray = uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
-        if not _is_deep(like):
-            gray = uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage
-        data.SOPClassUID = gray if pixels.shape[1] == 1 else uid.MultiFrameTrueColorSecondaryCaptureImageStorage
-    data.StudyInstanceUID = uid.generate_uid()
-    data.Modality, data.ConversionType, data.ImageType = "OT", "WSD", ["DERIVED", "SECONDARY"]
-    data.PatientName = data.PatientID = ""
-    if like.spacing:
-        grids = zip(like.spacing, like.pixels.shape[-2:], pixels.shape[-2:], strict=True)
-        data.PixelSpacing = [_decimal(mm * old / new) for mm, old, new in grids]
-    return data
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.10g}"  # a DICOM decimal string has at most 16 characters
-
-
-# --- NIfTI ----------------------------------------------------------------------------------------------------------
-
-
-def _read_nifti(path: Path) -> Stack:
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    if len(image.shape) == 2:
-        image = nibabel.Nifti1Image(np.asanyarray(image.dataobj)[..., None], image.affine, image.header)
-    image = nibabel.as_closest_canonical(nibabel.squeeze_image(image))
-    array = np.asanyarray(image.dataobj)
-    if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
-        raise ImageFileError(f"{path}: shape {array.shape}, type {array.dtype}; expected gray values (X, Y, Z[, T])")
-    array = array[..., None] if array.ndim == 3 else array
-    # RAS axes: x to the patient's right, y to the front. Rows from the front back, columns from right to left
-    slices = array[::-1, ::-1].transpose(3, 2, 1, 0)  # (T, Z, rows, columns)
-    header = (image.header.copy(), image.affine, slices.shape[:2])
-    across, down = image.header.get_zooms()[:2]
-    wide = array.dtype != np.uint8
-    known = {"value_range": _range(array, path, sixteen_bit_is_full=False)} if wide else {}
-    spacing = (float(down), float(across))
-    return _stack(slices.reshape(-1, *slices.shape[2:]), path, spacing=spacing, header=header, **known)
-
-
-def _write_nifti(path: Path, pixels: Tensor, like: Stack) -> None:
-    import nibabel
-
-    if pixels.shape[1] != 1:
-        raise ImageFileError("NIfTI holds gray values here; write colours as .png, .tif or .dcm")
-    rows, columns = pixels.shape[-2:]
-    fy, fx = rows / like.pixels.shape[-2], columns / like.pixels.shape[-1]
-    if isinstance(like.header, tuple):
-        header, affine, grid = like.header
-        if len(pixels) != grid[0] * grid[1]:
-            raise ImageFileError(f"{len(pixels)} images for a volume of {grid[0] * grid[1]} slices; write all of them")
-    else:
-        down, across = like.spacing or (1.0, 1.0)
-        header, affine, grid = nibabel.Nifti1Header(), np.diag([across, down, 1.0, 1.0]), (1, len(pixels))
-        header["sform_code"] = 2
-    # index in the small grid of a voxel of the large one: the outer faces of both coincide
-    shrink = np.diag([1 / fx, 1 / fy, 1.0, 1.0])
-    shrink[:2, 3] = (1 / fx - 1) / 2, (1 / fy - 1) / 2
-    low, high = like.value_range
-    values = low + pixels[:, 0].double().numpy() * (high - low)
-    whole = like.dtype in ("uint8", "int8", "uint16", "int16", "int32")
-    values = np.rint(values).astype(like.dtype) if whole else values.astype(np.float32)
-    values = values.reshape(*grid, rows, columns).transpose(3, 2, 1, 0)[::-1, ::-1]
-    image = nibabel.Nifti1Image(values[..., 0] if grid[0] == 1 else values, affine @ shrink, header, dtype=values.dtype)
-    for name in ("sform", "qform"):
-        getattr(image, f"set_{name}")(affine @ shrink, int(header[f"{name}_code"]) or (2 if name == "sform" else 0))
-    nibabel.save(image, path)
 
 
 # --- the check ------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_evaluate_writes_every_score_and_prints_n_and_intervals(scans, tmp_path)
         (["enhance", "{scan}", "-o", "no/such/x.png"], "no such folder"),
         (["enhance", "{scan}", "-o", "{scan}"], "is the input"),
         (["data", "show", "nowhere"], "brain"),
-        (["run", "--data", "nowhere"], "data sets: brain"),
+        (["run", "--data", "nowhere"], "sets are brain"),
     ],
 )  # fmt: skip
 def test_the_impossible_is_refused_in_one_line_with_what_is_possible(scans, tmp_path, monkeypatch, arguments, message):
