@@ -329,6 +329,14 @@ def execute(notebook: Any, place: Path) -> None:
     ).execute()
 
 
+def overview(notebook: Any) -> bytes | None:
+    """The picture that the cell tagged `overview` shows: the README's. None if no cell is tagged so."""
+    for cell in notebook.cells:
+        if "overview" in cell.metadata.get("tags", ()):
+            return base64.b64decode(next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})))
+    return None
+
+
 def refresh(paths: Sequence[Path]) -> None:
     """Execute notebooks and store them with their output, in place; one that fails is left as it was and raises."""
     for path in paths:
@@ -340,6 +348,9 @@ def refresh(paths: Sequence[Path]) -> None:
         part = path.with_name(f".{path.name}.part")
         nbformat.write(notebook, part)
         os.replace(part, path)
+        if picture := overview(notebook):
+            (path.parent / "figures").mkdir(exist_ok=True)
+            (path.parent / "figures" / "overview.png").write_bytes(picture)
         print(f"{path.name}: {time.perf_counter() - start:.1f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 

@@ -375,3 +375,10 @@ def test_bad_parameters_stop_papermill_at_once_and_say_what_is_allowed(case, tmp
     assert all(name in message for name in workbook.parameters(path)), "the message does not list the parameters"
     executed = [cell for cell in code_cells(read(out)) if cell.execution_count]
     assert "check_parameters(" in executed[-1].source, "it went on after the check"
+
+
+def test_the_readmes_picture_is_the_one_notebook_00_shows():
+    from medsr_core.workbook import overview
+
+    place = next(path for path in NOTEBOOKS if path.name.startswith("00"))
+    assert (place.parent / "figures" / "overview.png").read_bytes() == overview(read(place))
