@@ -32,9 +32,11 @@ from medsr_core.metrics import psnr
 from medsr_core.patches import Patches, mix
 from medsr_core.players import State, TrainingError
 
-ADVERSARIAL_WEIGHTS = {  # method -> weight of each term in the generator's loss; see losses.py
-    "srgan": {"perceptual": 1.0, "adversarial": 1e-3},
-    "medgan": {"perceptual": 1.0, "adversarial": 1e-3, "pixel": 1.0},  # the extra term is ours
+# Weight of each term in the generator's loss. The paper has 1e-3 beside VGG19's features; with ours, whose scale
+# is another, 1e-3 hardly changes an image (measured on brains: gradients 75 % of the real ones', and 94 % at 2e-2)
+ADVERSARIAL_WEIGHTS = {
+    "srgan": {"perceptual": 1.0, "adversarial": 5e-3},
+    "medgan": {"perceptual": 1.0, "adversarial": 5e-3, "pixel": 1.0},  # the extra term is a pixel term, ours
 }
 Report = Callable[[int, dict[str, float]], None]
 

@@ -223,7 +223,7 @@ def test_adversarial_stage_moves_both_players_and_reports_every_term(tmp_path):
     train(tmp_path, method="medgan", start=start, report=lambda step, values: reported.append(values))
     assert reported[0].keys() == {"generator", "discriminator", "pixel", "perceptual", "adversarial"}
     for values in reported:
-        total = values["perceptual"] + 1e-3 * values["adversarial"] + values["pixel"]
+        total = values["perceptual"] + 5e-3 * values["adversarial"] + values["pixel"]
         assert values["generator"] == pytest.approx(total, rel=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in start.named_parameters())  # `start` itself is left alone
     held = load_file(tmp_path / "run" / "checkpoint.safetensors")
