@@ -1,4 +1,4 @@
-"""The command `medsr`: run the workbook, enhance an image, score methods, see what data there is.
+"""The command `medsr`: run the workbook, enhance an image, score methods, train networks, see what data there is.
 
 click, not typer: it is here anyway (papermill), and it has options of two values, which `-p NAME VALUE` needs.
 Everything heavy is imported inside the commands, so that `medsr --help` answers at once.
@@ -6,7 +6,6 @@ Everything heavy is imported inside the commands, so that `medsr --help` answers
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -14,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-# Idle threads sleep instead of spinning. On a machine whose cores are busy, small images are 100 times faster so.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; notebooks' kernels inherit it
-
 if TYPE_CHECKING:
     from rich.console import Console
 
 CLASSICAL = "nearest,bicubic,lanczos,backprojection,tv"
 EMBEDDED_LIMIT = 3
+WEIGHTS = click.option(
+    "--weights",
+    default="general",
+    show_default=True,
+    help="Of a trained method: brain, fundus, skin, heart, general, or a .safetensors file.",
+)
 
 
 class Refused(click.ClickException):
@@ -51,6 +53,7 @@ def main() -> None:
     medsr run 02 -p factor 8                     one notebook with another parameter
     medsr evaluate --data brain --methods bicubic,tv
     medsr enhance scan.png -o larger.png --method tv
+    medsr train srresnet --data brain --steps 500
 
     `medsr COMMAND --help` explains one command. A teaching tool, not a diagnostic device.
     """
@@ -146,9 +149,11 @@ def _print_table(scores: list[dict[str, Any]], console: Console) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
               help="The file to write; its ending names the format.")  # fmt: skip
 @click.option("--method", default="tv", show_default=True,
-              help="How to upscale: nearest, bilinear, bicubic, lanczos, backprojection or tv.")  # fmt: skip
+              help="How to upscale: nearest, bilinear, bicubic, lanczos, backprojection, tv; or a trained network: "
+                   "srresnet, srgan, medgan-pixel, medgan.")  # fmt: skip
 @click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="How many times larger.")
-def enhance(source: Path, output: Path, method: str, factor: int) -> None:
+@WEIGHTS
+def enhance(source: Path, output: Path, method: str, factor: int, weights: str) -> None:
     """Make one image larger.
 
     PNG, JPEG, TIFF, DICOM or NIfTI in and out. Of a volume or clip every slice or frame is enlarged, in its plane only.
@@ -167,7 +172,7 @@ def enhance(source: Path, output: Path, method: str, factor: int) -> None:
     slices = track(stack.pixels.split(1), description=f"{method} ×{factor}", console=Console(stderr=True))
     import torch
 
-    sr = torch.cat([upscalers.upscale(image, method, factor=factor) for image in slices])
+    sr = torch.cat([upscalers.upscale(image, method, factor=factor, weights=weights) for image in slices])
     images.write(output, sr, like=stack)
     height, width = sr.shape[-2:]
     click.echo(f"{output}: {len(sr)} image(s) of {height}x{width} pixels, {method} ×{factor}")
@@ -187,17 +192,26 @@ def _check_output(source: Path, output: Path) -> None:
 @click.option("--data", required=True, metavar="NAME_OR_FOLDER", help="A data set (see: medsr data list) or your own.")
 @click.option("--methods", default=CLASSICAL, show_default=True, help="Names with commas between them.")
 @click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="HR side / LR side.")
+@WEIGHTS
 @click.option("--limit", type=click.IntRange(min=1), help="Score at most so many images, spread over the set.")
 @click.option("--split", help="Score only the subjects of train, validation or test.")
 @click.option("--eight-bit", is_flag=True, help="Round LR and SR to 8 bits, as if stored in 8-bit files.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write each image's scores here, as JSON.")
 def evaluate(
-    data: str, methods: str, factor: int, limit: int | None, split: str | None, eight_bit: bool, out: Path | None
+    data: str,
+    methods: str,
+    factor: int,
+    weights: str,
+    limit: int | None,
+    split: str | None,
+    eight_bit: bool,
+    out: Path | None,
 ) -> None:
     """Score methods on a data set.
 
     Makes LR images from it, restores them and compares with the originals. Prints mean PSNR, SSIM and consistency with
-    95 % bootstrap intervals. Methods: nearest, bilinear, bicubic, lanczos, backprojection, tv.
+    95 % bootstrap intervals. Methods: nearest, bilinear, bicubic, lanczos, backprojection, tv; and, trained, for
+    factor 4: srresnet, srgan, medgan-pixel, medgan.
 
     The protocol: images in [0, 1], gray or RGB as stored, cropped to a multiple of the factor; LR by antialiased
     bicubic; no rounding to 8 bits unless asked; a border of FACTOR pixels is not counted.
@@ -211,7 +225,7 @@ def evaluate(
     if out is not None:
         _check_writable(out)
     scores = evaluation.evaluate(
-        data_fetch.load(data, split=split, limit=limit), names, factor=factor, eight_bit=eight_bit
+        data_fetch.load(data, split=split, limit=limit), names, factor=factor, weights=weights, eight_bit=eight_bit
     )
     if out is not None:
         evaluation.write_json(scores, out)
@@ -227,6 +241,81 @@ def _check_writable(out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out.parent):
         pass
+
+
+@main.command()
+@click.argument("method")
+@click.option("--data", required=True, multiple=True, metavar="NAME_OR_FOLDER",
+              help="What to train on. Repeat for more; each is drawn equally often.")  # fmt: skip
+@click.option("--holdout", multiple=True, metavar="SUBJECT",
+              help="Validate on subjects whose names start so. [default: each set's own split]")  # fmt: skip
+@click.option("--steps", required=True, type=click.IntRange(min=1), help="Batches in all, those done before included.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for checkpoint and generator. [default: checkpoints/METHOD]")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in that folder.")
+@click.option("--start", metavar="WEIGHTS", help="Weights to go on from; srgan and medgan need them. [default: general "
+              "for srgan and medgan, none otherwise]")  # fmt: skip
+@click.option("--size", type=click.Choice(["teaching", "paper"]), default="teaching", show_default=True,
+              help="Of a network that starts from nothing.")  # fmt: skip
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Gray or colour.")
+@click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Patches per step.")
+@click.option("--patch", default=96, show_default=True, type=click.IntRange(min=16), help="HR pixels along a side.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True),
+              help="Learning rate. [default: 1e-3, or 1e-4 against a discriminator]")  # fmt: skip
+@click.option("--average", default=0.999, show_default=True, type=click.FloatRange(0, 1, max_open=True),
+              help="Share of the moving average that survives a step.")  # fmt: skip
+@click.option("--every", default=100, show_default=True, type=click.IntRange(min=1), help="Steps between checkpoints.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same weights, on the same machine.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["32", "bf16"]), default="32", show_default=True,
+              help="bf16 takes half the time where the processor knows it.")  # fmt: skip
+def train(
+    method: str, data: tuple[str, ...], holdout: tuple[str, ...], out: Path | None, start: str | None, size: str,
+    channels: str, **options: Any,
+) -> None:  # fmt: skip
+    """Train a network.
+
+    METHOD is srresnet or medgan-pixel (for pixel error), or srgan or medgan (on from there, against a discriminator).
+    Ctrl-C, a crash or a kill lose at most the steps since the last checkpoint: call it again with --resume. Several
+    processes: torchrun --nproc-per-node 2 -m medsr_core.cli train ... Afterwards:
+
+    medsr evaluate --data brain --methods bicubic,METHOD --weights checkpoints/METHOD/generator.safetensors
+    """
+    from medsr_core import networks, training
+
+    folder = out or Path("checkpoints") / method
+    if start is None and method in networks.ADVERSARIAL:
+        start = "general"
+    arguments: dict[str, Any] = {"channels": int(channels)}
+    generator = None
+    if start is not None and not (options["resume"] and (folder / "checkpoint.safetensors").exists()):
+        generator = networks.load(networks.ADVERSARIAL.get(method, method), weights=start)
+    else:
+        networks.create(method, preset=size, **arguments)  # an unknown method is better found before the data is read
+        arguments["preset"] = size
+    sources, validation = _sources(data, holdout)
+    try:
+        training.train(method, sources, validation, folder=folder, start=generator, network=arguments, **options)
+    except training.TrainingError as error:
+        raise Refused(str(error)) from error
+    click.echo(f"{folder / 'generator.safetensors'}: {method}, {options['steps']} steps")
+
+
+def _sources(names: tuple[str, ...], holdout: tuple[str, ...]) -> tuple[list[list[Any]], list[Any]]:
+    """HR images to train on, set by set, and up to 16 of other subjects from each set to validate on."""
+    import data_fetch
+    from data_fetch.sets import spread
+    from medsr_core.patches import split
+
+    sources, validation = [], []
+    for name in names:
+        if holdout and name not in data_fetch.names():
+            ours, held = split(data_fetch.load(name), holdout)
+        else:
+            ours, held = (list(data_fetch.load(name, split=part)) for part in ("train", "validation"))
+        sources.append([scan.pixels for scan in ours])
+        validation += [scan.pixels for scan in spread(held, 16)]
+    return sources, validation
 
 
 @main.group("data")

@@ -59,6 +59,7 @@ def evaluate(
     methods: Iterable[str],
     *,
     factor: int = 4,
+    weights: str = "general",
     eight_bit: bool = False,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
@@ -70,6 +71,7 @@ def evaluate(
         (1, C, H, W) in [0, 1]; its `.name` becomes the scores' `data`
     methods : names from `upscalers.METHODS`
     factor : how many times smaller LR is along each side
+    weights : of the trained methods, see `upscalers.upscale`
     eight_bit : round LR and SR to 8 bits, as if each had been stored in an 8-bit file
     progress : show a progress bar on stderr
 
@@ -85,6 +87,8 @@ def evaluate(
     names = check_methods(methods)
     if factor < 2:
         raise ValueError(f"factor is {factor}; expected 2 or more, e.g. 4")
+    for method in set(names) - set(upscalers.CLASSICAL):
+        upscalers.trained(method, weights, factor)  # missing weights are better found before the work
     scores: list[dict[str, Any]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
@@ -97,7 +101,8 @@ def evaluate(
                 continue
             image = {"data": getattr(scans, "name", ""), "image": scan.name, "subject": scan.subject}
             for method in names:
-                scores.append(image | {"method": method, "factor": factor} | _score(hr, method, factor, eight_bit))
+                score = _score(hr, method, factor, weights, eight_bit)
+                scores.append(image | {"method": method, "factor": factor} | score)
                 bar.advance(task)
     if not scores:
         side = 2 * factor + SSIM_WINDOW
@@ -118,7 +123,7 @@ def _reference(scan: Any, factor: int) -> Tensor | None:
     return None
 
 
-def _score(hr: Tensor, method: str, factor: int, eight_bit: bool) -> dict[str, Any]:
+def _score(hr: Tensor, method: str, factor: int, weights: str, eight_bit: bool) -> dict[str, Any]:
     """Steps 2 to 4 of the protocol for one image (1, C, H, W) and one method."""
 
     def stored(image: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ def _score(hr: Tensor, method: str, factor: int, eight_bit: bool) -> dict[str, A
     degrade = bicubic(factor)
     lr = stored(degrade(hr))
     start = time.perf_counter()
-    sr = stored(upscalers.upscale(lr, method, factor=factor))
+    sr = stored(upscalers.upscale(lr, method, factor=factor, weights=weights))
     seconds = time.perf_counter() - start
     psnr = float(metrics.psnr(sr, hr, data_range=1.0, crop_border=factor))
     return {

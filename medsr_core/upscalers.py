@@ -3,7 +3,7 @@
     sr = upscale(lr, "tv", factor=4)      # (B, C, H, W) in [0, 1] -> (B, C, 4 H, 4 W) in [0, 1]
 
 The notebooks, ``medsr evaluate`` and ``medsr enhance`` know nothing but `upscale` and the names in `METHODS`.
-A method is a function of (lr, factor); its first docstring line is what tables and ``--help`` print.
+Classical methods are functions of (lr, factor); trained ones are networks of `medsr_core.networks` and their weights.
 All of them assume that the LR image was made by D = bicubic(factor).
 """
 
@@ -11,31 +11,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from medsr_core import degradation
+from medsr_core import degradation, networks, tiling
 from medsr_core.images import check_image
 
 
-def upscale(lr: Tensor, method: str = "bicubic", *, factor: int = 4) -> Tensor:
+def upscale(lr: Tensor, method: str = "bicubic", *, factor: int = 4, weights: str | Path = "general") -> Tensor:
     """Super-resolve a batch of LR images.
 
     lr : Tensor (B, C, H, W), floating point, in [0, 1]
     method : one of `METHODS`
     factor : whole number, 1 or more: SR pixels per LR pixel along an axis
+    weights : of a trained method: brain, fundus, skin, heart, general, or a .safetensors file
 
     Returns SR of shape (B, C, factor H, factor W), clipped to [0, 1].
-    Raises ValueError for an unknown method (naming the known ones), a factor that is not a positive whole number,
-    NaN or values outside [0, 1]; TypeError for integer pixels.
+    Raises ValueError for an unknown method (naming the known ones), a factor that is not a positive whole number or
+    not the one that a network was trained for, missing or damaged weights, NaN or values outside [0, 1]; TypeError for
+    integer pixels.
     """
     check_image(lr, name="LR image")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     if factor < 1 or factor != int(factor):
         raise ValueError(f"factor is {factor}; give a whole number such as 2, 4 or 8")
-    return METHODS[method](lr, int(factor)).clamp(0, 1)
+    if method in CLASSICAL:
+        return CLASSICAL[method](lr, int(factor)).clamp(0, 1)
+    network = trained(method, weights, int(factor)).to(lr.device)
+    return tiling.upscale(network, lr.float(), factor=network.factor).to(lr.dtype).clamp(0, 1)
+
+
+@lru_cache(maxsize=8)
+def trained(method: str, weights: str | Path = "general", factor: int = 4) -> networks.Generator:
+    """The network of a trained method, loaded once; raises ValueError if it was not trained for `factor`."""
+    network = networks.load(method, weights=weights)
+    if network.factor != factor:
+        raise ValueError(f"{method} was trained for factor {network.factor}, not {factor}")
+    return network
 
 
 def nearest(lr: Tensor, factor: int) -> Tensor:
@@ -81,9 +97,10 @@ def tv(lr: Tensor, factor: int, iterations: int = 60) -> Tensor:
     return x
 
 
-METHODS: dict[str, Callable[[Tensor, int], Tensor]] = {
+CLASSICAL: dict[str, Callable[[Tensor, int], Tensor]] = {
     function.__name__: function for function in (nearest, bilinear, bicubic, lanczos, backprojection, tv)
 }
+METHODS = (*CLASSICAL, *networks.FAMILY)
 
 
 def _explain(sr: Tensor, lr: Tensor, factor: int) -> Tensor:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,23 @@ def test_data_list_names_every_set():
 def test_data_show_has_licence_and_citation():
     text = medsr("data", "show", "brain").output
     assert "licence:" in text and "McConnell" in text and "Holmes" in text
+
+
+def test_train_resumes_and_its_weights_can_be_evaluated(scans, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = ["train", "srresnet", "--data", str(scans), "--holdout", "scan0", "--channels", "1", "--batch", "2"]
+    common += ["--patch", "32", "--every", "2", "--out", "run"]
+    first = medsr(*common, "--steps", "2")
+    assert first.exit_code == 0, first.output
+    again = medsr(*common, "--steps", "4")
+    assert again.exit_code == 2 and "resume" in again.output
+    resumed = medsr(*common, "--steps", "4", "--resume")
+    assert resumed.exit_code == 0 and "run/generator.safetensors: srresnet, 4 steps" in resumed.output
+    arguments = ["--methods", "srresnet", "--weights", "run/generator.safetensors", "--out", "s.json"]
+    scored = medsr("evaluate", "--data", str(scans), *arguments)
+    assert scored.exit_code == 0 and json.loads(Path("s.json").read_text())[0]["method"] == "srresnet"
+
+
+def test_train_refuses_an_unknown_method_before_reading_data(tmp_path):
+    result = medsr("train", "magic", "--data", str(tmp_path), "--steps", "1")
+    assert result.exit_code == 2 and "srresnet, srgan, medgan-pixel, medgan" in result.output
