@@ -92,11 +92,8 @@ def train(
         raise ValueError(f"{method} goes on from a trained generator: start=load({networks.ADVERSARIAL[method]!r})")
     fabric = _fabric(device, precision)
     torch.manual_seed(seed)
-    network = network or {}
-    if start is None:
-        generator = networks.create(method, **network)
-    else:
-        generator = networks.copy_of(start, channels=network.get("channels"))
+    form = network or {}
+    generator = networks.copy_of(start, channels=form.get("channels")) if start else networks.create(method, **form)
     patches = Patches(sources, patch=patch, factor=generator.factor, channels=generator.channels)
     terms = terms or ADVERSARIAL_WEIGHTS.get(method, {"pixel": 1.0})
     rate = rate or (1e-4 if game else 1e-3)
@@ -110,7 +107,7 @@ def train(
     if not resume and checkpoint.exists():
         raise TrainingError(f"{checkpoint} exists: give resume=True to go on from it, or another folder")
 
-    with _progress(steps, progress and fabric.is_global_zero) as bar:
+    with _Bar(steps, progress and fabric.is_global_zero) as bar:
         for step in range(done, steps):
             torch.manual_seed(mix(seed, step))  # whatever is random in a step depends on (seed, step) alone
             share = patches.batch(seed, step, batch, fabric.global_rank, fabric.world_size)
@@ -125,8 +122,7 @@ def train(
             recent = _still_sane(recent, values, step, checkpoint)
             state.average.update_parameters(state.generator)
 
-            last = step + 1 == steps
-            if last or (step + 1) % every == 0:
+            if (step + 1) % every == 0 or step + 1 == steps:
                 if len(validation):
                     values["psnr"] = validate(state.average.module, validation, factor=generator.factor)
                 if fabric.is_global_zero:
@@ -211,15 +207,11 @@ def cosine(rate: float, step: int, steps: int) -> float:
 
 @torch.no_grad()
 def validate(network: nn.Module, images: Sequence[Tensor], *, factor: int = 4) -> float:
-    """Mean PSNR (dB, R = 1, no border cut) of a generator on HR images (1, C, H, W)."""
-    scores = []
-    was_training = network.training
-    network.eval()
-    device = next(network.parameters()).device
+    """Mean PSNR (dB, R = 1, no border cut) of a generator on HR images (1, C, H, W). Leaves it in evaluation mode."""
+    device, scores = next(network.eval().parameters()).device, []
     for hr in images:
         hr = crop_to_multiple(hr, factor).to(device)
         scores.append(psnr(network(bicubic(factor)(hr)).clamp(0, 1), hr, data_range=1.0).item())
-    network.train(was_training)
     return statistics.fmean(scores)
 
 
@@ -240,23 +232,16 @@ def _fabric(device: str, precision: str) -> Fabric:
     return fabric
 
 
-class _progress:
+class _Bar(Progress):
     """A rich progress bar with the losses and the last validation PSNR; as a function it takes (step, values)."""
 
     def __init__(self, steps: int, visible: bool):
         done, what = TextColumn("step {task.completed}/{task.total}"), TextColumn("{task.description}")
-        self.bar = Progress(done, BarColumn(), what, TimeRemainingColumn(), disable=not visible)
-        self.task, self.measured = self.bar.add_task("", total=steps), ""
-
-    def __enter__(self) -> _progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+        super().__init__(done, BarColumn(), what, TimeRemainingColumn(), disable=not visible)
+        self.bar, self.measured = self.add_task("", total=steps), ""
 
     def __call__(self, step: int, values: dict[str, float]) -> None:
         if "psnr" in values:
             self.measured = f" validation {values['psnr']:.2f} dB"
         text = " ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "psnr") + self.measured
-        self.bar.update(self.task, completed=step, description=text)
+        self.update(self.bar, completed=step, description=text)
