@@ -110,3 +110,20 @@ def check_best_answer(value: float) -> None:
         ],
         "The mean, a grey that is never the truth, is what squared error rewards.",
     )
+
+
+def check_discriminator(function: Callable[[float, float], float]) -> None:
+    """Notebook 03: the belief d that minimises -p log d - q log(1 - d), against a search."""
+    beliefs = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+
+    def right(p: float, q: float) -> bool:
+        loss = -p * beliefs.log() - q * (1 - beliefs).log()
+        return abs(float(function(p, q)) - beliefs[loss.argmin()].item()) < 2e-3
+
+    _verdict(
+        [
+            (lambda: right(0.5, 0.5), "Where true and made points are equally dense, D can only guess: 1/2."),
+            (lambda: right(0.9, 0.3) and right(0.1, 2.0), "Right for equal densities. Set the slope in d to zero."),
+        ],
+        "p / (p + q): the share of true points at that place.",
+    )

@@ -177,6 +177,22 @@ def matrix(operator: Any, n: int) -> Figure:
     return figure
 
 
+def game(snapshots: Sequence[Any]) -> Figure:
+    """Snapshots of `medsr_core.toy.play` side by side: true modes, generated points, the discriminator's belief."""
+    from medsr_core.toy import centres
+
+    with rc_context(STYLE):
+        cell = min(WIDTH / len(snapshots), 3.4)
+        figure = Figure((cell * len(snapshots), cell + 0.3), layout="constrained")
+        for axes, snapshot in zip(figure.subplots(1, len(snapshots), squeeze=False)[0], snapshots, strict=True):
+            belief = snapshot.belief.numpy()
+            axes.imshow(belief, cmap="PuOr", vmin=0, vmax=1, alpha=0.6, extent=(-3, 3, -3, 3), origin="lower")
+            axes.scatter(*centres().T.numpy(), s=120, facecolors="none", edgecolors="black")
+            axes.scatter(*snapshot.points.T.numpy(), s=4, color=COLOURS[1])
+            axes.set(title=f"step {snapshot.step}", xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
+    return figure
+
+
 def _draw(axes: Axes, image: Tensor, signed: float | None) -> Any:
     pixels = image[0].detach().cpu().float()
     if signed is not None:

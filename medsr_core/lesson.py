@@ -94,3 +94,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [head, ["---"] + ["--:"] * (len(head) - 1)]
     lines += [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def in_a_scratch_folder(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function that needs `folder=` with a folder that is gone afterwards."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return function(*arguments, folder=folder, **options)
