@@ -66,6 +66,14 @@ class ImageSet(Sequence[Scan]):
         entry = self.entries[index]
         return Scan(entry.name, entry.subject, *entry.open())
 
+    def of_subjects(self, prefixes: Sequence[str], *, limit: int | None = None) -> ImageSet:
+        """Return the scans of subjects whose names start with one of `prefixes`; DataError if there is none."""
+        kept = [entry for entry in self.entries if entry.subject.startswith(tuple(prefixes))]
+        if not kept:
+            known = ", ".join(sorted({entry.subject for entry in self.entries})[:10])
+            raise DataError(f"{self.name} has no subject that starts with {' or '.join(prefixes)}; it has {known}, ...")
+        return replace(self, entries=spread(kept, limit))
+
     def __iter__(self) -> Iterator[Scan]:
         """Open the scans one after the other."""
         return (self[index] for index in range(len(self)))

@@ -195,6 +195,8 @@ def _check_output(source: Path, output: Path) -> None:
 @WEIGHTS
 @click.option("--limit", type=click.IntRange(min=1), help="Score at most so many images, spread over the set.")
 @click.option("--split", help="Score only the subjects of train, validation or test.")
+@click.option("--subjects", multiple=True, metavar="SUBJECT", help="Score only subjects whose names start so.")
+@click.option("--features", is_flag=True, help="Measure the distance of ImageNet features (EfficientNet-lite0) too.")
 @click.option("--eight-bit", is_flag=True, help="Round LR and SR to 8 bits, as if stored in 8-bit files.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write each image's scores here, as JSON.")
 def evaluate(
@@ -204,6 +206,8 @@ def evaluate(
     weights: str,
     limit: int | None,
     split: str | None,
+    subjects: tuple[str, ...],
+    features: bool,
     eight_bit: bool,
     out: Path | None,
 ) -> None:
@@ -224,8 +228,11 @@ def evaluate(
     names = evaluation.check_methods(methods.split(","))
     if out is not None:
         _check_writable(out)
+    scans = data_fetch.load(data, split=split, limit=None if subjects else limit)
+    if subjects:
+        scans = scans.of_subjects(subjects, limit=limit)
     scores = evaluation.evaluate(
-        data_fetch.load(data, split=split, limit=limit), names, factor=factor, weights=weights, eight_bit=eight_bit
+        scans, names, factor=factor, weights=weights, eight_bit=eight_bit, features=features
     )
     if out is not None:
         evaluation.write_json(scores, out)

@@ -32,10 +32,11 @@ from rich.table import Table
 from torch import Tensor
 
 from medsr_core import metrics, upscalers
-from medsr_core.degradation import bicubic
+from medsr_core.degradation import bicubic, crop_to_multiple
+from medsr_core.losses import Perceptual
 
 SSIM_WINDOW = 11
-METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓"}
+METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓", "features": "features ↓ "}
 
 
 def check_methods(methods: Iterable[str]) -> list[str]:
@@ -48,12 +49,6 @@ def check_methods(methods: Iterable[str]) -> list[str]:
     return names
 
 
-def crop_to_multiple(image: Tensor, factor: int) -> Tensor:
-    """Cut (B, C, H, W) at the bottom and right so that `factor` divides H and W."""
-    height, width = (side - side % factor for side in image.shape[-2:])
-    return image[..., :height, :width]
-
-
 def evaluate(
     scans: Sequence[Any],
     methods: Iterable[str],
@@ -61,6 +56,7 @@ def evaluate(
     factor: int = 4,
     weights: str = "general",
     eight_bit: bool = False,
+    features: bool = False,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Score each method on each scan by the protocol above.
@@ -73,12 +69,13 @@ def evaluate(
     factor : how many times smaller LR is along each side
     weights : of the trained methods, see `upscalers.upscale`
     eight_bit : round LR and SR to 8 bits, as if each had been stored in an 8-bit file
+    features : measure the distance of ImageNet features too (`losses.Perceptual`: neither VGG19 nor LPIPS)
     progress : show a progress bar on stderr
 
     Returns
     -------
-    list of dict with the keys data, image, subject, method, factor, psnr [dB], ssim, consistency, seconds, image by
-    image. `psnr` is None where SR equals HR exactly (infinite; JSON has no such number).
+    list of dict with the keys data, image, subject, method, factor, psnr [dB], ssim, consistency, features (if asked
+    for), seconds, image by image. `psnr` is None where SR equals HR exactly (infinite; JSON has no such number).
 
     Raises
     ------
@@ -89,6 +86,7 @@ def evaluate(
         raise ValueError(f"factor is {factor}; expected 2 or more, e.g. 4")
     for method in set(names) - set(upscalers.CLASSICAL):
         upscalers.trained(method, weights, factor)  # missing weights are better found before the work
+    perceptual = Perceptual() if features else None
     scores: list[dict[str, Any]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
@@ -101,7 +99,7 @@ def evaluate(
                 continue
             image = {"data": getattr(scans, "name", ""), "image": scan.name, "subject": scan.subject}
             for method in names:
-                score = _score(hr, method, factor, weights, eight_bit)
+                score = _score(hr, method, factor, weights, eight_bit, perceptual)
                 scores.append(image | {"method": method, "factor": factor} | score)
                 bar.advance(task)
     if not scores:
@@ -123,7 +121,9 @@ def _reference(scan: Any, factor: int) -> Tensor | None:
     return None
 
 
-def _score(hr: Tensor, method: str, factor: int, weights: str, eight_bit: bool) -> dict[str, Any]:
+def _score(
+    hr: Tensor, method: str, factor: int, weights: str, eight_bit: bool, perceptual: Perceptual | None
+) -> dict[str, Any]:
     """Steps 2 to 4 of the protocol for one image (1, C, H, W) and one method."""
 
     def stored(image: Tensor) -> Tensor:
@@ -136,12 +136,14 @@ def _score(hr: Tensor, method: str, factor: int, weights: str, eight_bit: bool) 
     sr = stored(upscalers.upscale(lr, method, factor=factor, weights=weights))
     seconds = time.perf_counter() - start
     psnr = float(metrics.psnr(sr, hr, data_range=1.0, crop_border=factor))
-    return {
+    score = {
         "psnr": psnr if math.isfinite(psnr) else None,
         "ssim": float(metrics.ssim(sr, hr, data_range=1.0, crop_border=factor)),
         "consistency": float(metrics.consistency(sr, lr, degrade)),
-        "seconds": round(seconds, 4),
     }
+    if perceptual is not None:
+        score["features"] = float(perceptual(sr, hr))
+    return score | {"seconds": round(seconds, 4)}
 
 
 def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str, Any]]:
@@ -149,9 +151,9 @@ def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str
 
     Returns
     -------
-    list of dict with the keys data, factor, method, n (images), subjects, seconds (mean), and for each of psnr, ssim
-    and consistency a `metrics.Interval` (mean, low, high, n), or None where no image had a finite value.
-    `tied` lists the metrics in which the row is not told apart from the best: their intervals overlap.
+    list of dict with the keys data, factor, method, n (images), subjects, seconds (mean), and for each of psnr, ssim,
+    consistency and (if measured) features a `metrics.Interval` (mean, low, high, n), or None where no image had a
+    finite value. `tied` lists the metrics in which the row is not told apart from the best: their intervals overlap.
     """
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for row in scores:
@@ -160,25 +162,29 @@ def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str
     blocks = [sorted(block, key=lambda row: _badness(row, "psnr")) for block in _blocks(rows).values()]
     for block in blocks:
         for row in block:
-            row["tied"] = [metric for metric in METRICS if _tied_with_best(row, block, metric)]
+            row["tied"] = [metric for metric in _measured(rows) if _tied_with_best(row, block, metric)]
     return [row for block in blocks for row in block]
 
 
 def _summary_row(key: tuple[str, int, str], members: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(("data", "factor", "method"), key, strict=True))
     row |= {"n": len(members), "subjects": len({member["subject"] for member in members})}
-    for metric in METRICS:
+    for metric in _measured(members):
         kept = [member for member in members if member[metric] is not None]
         values, subjects = [member[metric] for member in kept], [member["subject"] for member in kept]
         row[metric] = metrics.bootstrap(values, groups=subjects, seed=seed) if kept else None
     return row | {"seconds": sum(member["seconds"] for member in members) / len(members)}
 
 
+def _measured(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [metric for metric in METRICS if all(metric in row for row in rows)]
+
+
 def _badness(row: dict[str, Any], metric: str) -> float:
     """The mean with its sign turned so that less is better; -inf for no finite value (all images restored exactly)."""
     if row[metric] is None:
         return -math.inf
-    return float(row[metric].mean if metric == "consistency" else -row[metric].mean)
+    return float(-row[metric].mean if metric in ("psnr", "ssim") else row[metric].mean)
 
 
 def _tied_with_best(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> bool:
@@ -198,12 +204,12 @@ def table(scores: Sequence[dict[str, Any]]) -> Table:
     if any(row["subjects"] == 1 for row in rows):
         out.caption += "\nOne subject: the interval is over its images and says nothing about other people."
     out.add_column("method")
-    for heading in ("n", *METRICS.values()):
+    for heading in ("n", *(METRICS[metric] for metric in _measured(rows))):
         out.add_column(heading, justify="right", no_wrap=True)
     for (data, factor), block in _blocks(rows).items():
         out.add_row(f"[bold]{escape(data)} ×{factor}[/bold]")
         for row in block:
-            cells = (_cell(row, block, metric) for metric in METRICS)
+            cells = (_cell(row, block, metric) for metric in _measured(rows))
             out.add_row(row["method"], f"{row['n']} ({row['subjects']})", *cells, end_section=row is block[-1])
     return out
 
@@ -220,15 +226,15 @@ def _cell(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> str:
     interval = row[metric]
     if interval is None:
         return "exact"
-    scale, digits = {"psnr": (1, 2), "ssim": (1, 3), "consistency": (1e5, 2)}[metric]
+    scale, digits = {"psnr": (1, 2), "ssim": (1, 3), "consistency": (1e5, 2), "features": (1, 3)}[metric]
     values = (scale * value for value in (interval.mean, interval.low, interval.high))
     mean, low, high = (f"{value:.{digits}f}" for value in values)
-    if metric == "ssim":
+    if metric in ("ssim", "features"):
         mean, low, high = (text.removeprefix("0") for text in (mean, low, high))
     if row is min(block, key=lambda other: _badness(other, metric)):
         mean = f"[bold]{mean}[/bold]"
     tie = "≈" if metric in row["tied"] else " "
-    if metric == "consistency":  # its interval is in the summary; here it would not fit
+    if metric in ("consistency", "features"):  # its interval is in the summary; here it would not fit
         return f"{mean} {tie}"
     return rf"{mean} \[{low}, {high}] {tie}" if interval.n > 1 else f"{mean} (one image) {tie}"
 
