@@ -4,7 +4,7 @@
 
 `--data` names a folder with the sub-folders brain, fundus, skin and heart that the model cards describe. The held-out
 subjects are those of the cards. Every method is scored with the weights of its own modality (specialist) and with
-`general`; the medical GAN's pixel stage with all five. Writes held_out.json beside this file; half an hour on two cores.
+`general`; the medical GAN's pixel stage with all five. Writes held_out.json beside this file.
 """
 
 from __future__ import annotations
