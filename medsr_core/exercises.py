@@ -127,3 +127,19 @@ def check_discriminator(function: Callable[[float, float], float]) -> None:
         ],
         "p / (p + q): the share of true points at that place.",
     )
+
+
+def check_verdict(function: Callable[[metrics.Interval], str]) -> None:
+    """Notebook 04: an interval of specialist - generalist, in words."""
+
+    def says(low: float, high: float) -> str:
+        return function(metrics.Interval((low + high) / 2, low, high, 24))
+
+    _verdict(
+        [
+            (lambda: says(0.1, 0.3) == "specialist", "An interval above zero: the specialist is better."),
+            (lambda: says(-0.3, -0.1) == "generalist", "An interval below zero: the generalist is better."),
+            (lambda: says(-0.1, 0.3) == "tie", "An interval around zero does not tell: a tie."),
+        ],
+        "Above zero, below zero, or a tie.",
+    )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medsr_core import degradation, figures, widgets
+from medsr_core import degradation, figures, toy, widgets
 from medsr_core.metrics import Interval
 
 
@@ -77,6 +77,23 @@ def test_curves_and_intervals_hold_their_numbers():
 def test_matrix_shows_the_operator():
     figure = figures.matrix(degradation.bicubic(4), 32)
     assert np.allclose(drawn(figure)[0], degradation.bicubic(4).rows(32))
+
+
+def test_game_draws_points_and_belief():
+    snapshots = list(toy.play(2, every=2))
+    axes = figures.game(snapshots).axes
+    assert [each.get_title() for each in axes] == ["step 0", "step 2"]
+    assert np.allclose(axes[1].images[0].get_array(), snapshots[1].belief)
+    assert np.allclose(axes[1].collections[1].get_offsets(), snapshots[1].points)
+
+
+def test_screen_shows_the_last_picture_drawn():
+    screen = widgets.Screen()
+    screen.draw(figures.images({"": picture(1, 1, 8, 8)}))
+    first = screen.picture.value
+    screen.draw(figures.images({"": picture(1, 1, 8, 8, seed=1)}))
+    assert first[:4] == b"\x89PNG" and screen.picture.value != first
+    assert repr(screen) == "[live picture; needs a running kernel]"
 
 
 def test_png_is_small_and_true():

@@ -1,5 +1,7 @@
 """Parameters and claims are checked; exercises tick what is right and only that."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -67,6 +69,15 @@ def test_table_is_markdown():
     assert lesson.table(rows) == "| method | PSNR |\n| --- | --: |\n| tv | 30.12 |\n| best | n/a |"
 
 
+def test_a_scratch_folder_is_there_during_the_call_and_gone_after_it():
+    def write(text, folder):
+        (Path(folder) / "file").write_text(text)
+        return Path(folder), (Path(folder) / "file").read_text()
+
+    folder, text = lesson.in_a_scratch_folder(write, "hello")
+    assert text == "hello" and not folder.exists()
+
+
 def says(capsys, check, answer):
     check(answer)
     return capsys.readouterr().out
@@ -85,6 +96,11 @@ def says(capsys, check, answer):
         (exercises.check_psnr, lambda sr, hr, r: 0.0, "MSE"),
         (exercises.check_best_answer, 1.0, "Minimise"),
         (exercises.check_best_answer, "half", "ValueError"),
+        (exercises.check_discriminator, lambda p, q: 1.0, "only guess"),
+        (exercises.check_discriminator, lambda p, q: 0.5, "Set the slope"),
+        (exercises.check_verdict, lambda interval: "tie", "specialist is better"),
+        (exercises.check_verdict, lambda interval: "specialist", "generalist is better"),
+        (exercises.check_verdict, lambda interval: "specialist" if interval.mean > 0 else "generalist", "a tie"),
     ],
 )
 def test_wrong_answers_get_a_hint_and_no_error(capsys, check, wrong, hint):
@@ -98,6 +114,8 @@ def test_wrong_answers_get_a_hint_and_no_error(capsys, check, wrong, hint):
         (exercises.check_upscaler, lambda lr, factor: upscalers.upscale(lr, "backprojection", factor=factor)),
         (exercises.check_projection, lambda x, y, D: x + D.adjoint(_solve(D, y - D(x)), (64, 64))),
         (exercises.check_best_answer, 0.5),
+        (exercises.check_discriminator, lambda p, q: p / (p + q)),
+        (exercises.check_verdict, lambda i: "tie" if i.low <= 0 <= i.high else ["generalist", "specialist"][i.low > 0]),
     ],
 )
 def test_right_answers_get_a_tick(capsys, check, right):
