@@ -125,7 +125,7 @@ def curves(
     mark : an x value to draw a dotted line at, explained by `note`
     """
     with rc_context(STYLE):
-        figure = Figure((0.75 * WIDTH, 3.4), layout="constrained")
+        figure = Figure((0.75 * WIDTH if len(lines) == 1 else WIDTH, 3.4), layout="constrained")
         axes = figure.subplots()
         for (name, y), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
             axes.plot(x, y, color=colour, marker=marker, markersize=4, label=name)
@@ -136,7 +136,7 @@ def curves(
             axes.axvline(mark, color="0.4", linestyle=":")
             axes.text(mark, 0.97, f" {note}", transform=axes.get_xaxis_transform(), va="top")
         if len(lines) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         axes.grid(color="0.9")
     return figure
 
