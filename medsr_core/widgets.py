@@ -2,12 +2,14 @@
 
 A panel is a `VBox` of labelled controls above a picture. Its callback hangs on the controls' ``observe``: an error in
 it is raised where the control was moved, so a test that sets ``slider.value`` sees it. (``interact`` and ``Output``
-would hide it in the widget's state.) Beside each panel the notebook shows the static figure of the same function.
+would hide it in the widget's state.) JupyterLab only logs such an error, so the panel itself says it too, in place of a
+picture that would no longer belong to the controls. Beside each panel the notebook shows the same function's figure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import ipywidgets
@@ -29,21 +31,35 @@ class Panel(VBox):
         return f"[panel: {names}; needs a running kernel]"
 
 
+def _image() -> ipywidgets.Image:
+    """A place for a figure, not stretched to the width of the column: that would interpolate the pixels."""
+    return ipywidgets.Image(format="png", layout=Layout(max_width="100%", margin="2px 0", align_self="flex-start"))
+
+
 def panel(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Panel:
     """A panel that shows ``draw(**values of the controls)`` and draws it again whenever one of them changes.
 
     draw : a figure function; its keyword arguments are named like the controls
     controls : see `slider` and `choice`
     """
-    picture = ipywidgets.Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
+    picture = _image()
+    problem = ipywidgets.HTML(layout=Layout(display="none"))
 
     def redraw(_: Any = None) -> None:
-        picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+        try:
+            picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+            picture.layout.visibility, problem.layout.display = "visible", "none"
+        except Exception as error:
+            problem.value = f"<b>Cannot draw this:</b> {escape(str(error) or type(error).__name__)}"
+            picture.layout.visibility, problem.layout.display = "hidden", None
+            raise
 
     redraw()
+    longest = max(len(control.description) for control in controls.values())
     for control in controls.values():
+        control.style.description_width = f"{0.85 * longest + 1:.1f}ch"  # one column of labels, one of controls
         control.observe(redraw, names="value")
-    box = Panel([*controls.values(), picture])
+    box = Panel([*controls.values(), problem, picture])
     box.controls = controls
     return box
 
@@ -52,11 +68,14 @@ def slider(label: str, low: float, high: float, start: float, step: float | None
     """A slider of whole numbers, or of real ones if a bound or the step is real. It reports when it is let go."""
     whole = all(isinstance(value, int) for value in (low, high, start, step or 1))
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    step = step or (1 if whole else (high - low) / 100)
+    decimals = len(f"{max(step, 0.001):.3f}".rstrip("0").partition(".")[2])  # a step must be seen, up to a thousandth
     return kind(
         value=start,
         min=low,
         max=high,
-        step=step or (1 if whole else (high - low) / 100),
+        step=step,
+        readout_format=f".{decimals}f",
         description=label,
         continuous_update=False,
         style=LABEL,
@@ -74,3 +93,18 @@ def choice(label: str, options: Mapping[str, Any] | list[str], start: Any = None
         style=LABEL,
         layout=Layout(width="min(520px, 95%)"),
     )
+
+
+class Screen(VBox):
+    """A place in a notebook where a picture is drawn again and again while a cell runs."""
+
+    def __init__(self) -> None:
+        self.picture = _image()
+        super().__init__([self.picture])
+
+    def draw(self, figure: Figure) -> None:
+        """Replace the picture."""
+        self.picture.value = png(figure)
+
+    def __repr__(self) -> str:
+        return "[live picture; needs a running kernel]"
