@@ -75,7 +75,7 @@ def train(
     start : a trained generator to go on from
     network : arguments for `networks.create` (preset, channels, width, depth, ...); with `start`, only
         "channels" counts: weights for one channel can go on with three, and the other way round
-    terms : weights of "pixel", "perceptual" and "adversarial" in the generator's loss (default: by method)
+    terms : weights of "pixel" (L1), "mse", "perceptual" and "adversarial" in the generator's loss (default: by method)
     batch, patch : images per step over all processes, and HR pixels along a side
     rate : Adam's learning rate; default 1e-3 falling on a cosine in the pixel stage, 1e-4 in the adversarial one
     average : how much of the moving average survives a step
@@ -148,8 +148,9 @@ def _generator_step(
     """Make SR images more like HR ones: in pixels, in features, and in the discriminator's eyes."""
     parts = {}
     with fabric.autocast():
-        if terms.get("pixel"):
-            parts["pixel"] = losses.pixel(sr, hr)
+        for name, kind in (("pixel", "l1"), ("mse", "mse")):
+            if terms.get(name):
+                parts[name] = losses.pixel(sr, hr, kind=kind)
         if perceptual is not None:
             parts["perceptual"] = perceptual(sr, hr)
         if state.discriminator is not None:

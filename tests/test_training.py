@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,16 @@ def test_it_learns(tmp_path):
     assert said[-1][1]["psnr"] == pytest.approx(training.validate(trained, [hr]), abs=1e-4)
     loaded = networks.load("srresnet", weights=tmp_path / "generator.safetensors")
     assert training.validate(loaded, [hr]) == training.validate(trained, [hr])
+
+
+def test_terms_choose_the_loss(tmp_path):
+    said = []
+    for name in ("pixel", "mse"):
+        train(tmp_path, steps=1, terms={name: 2.0}, folder=tmp_path / name, report=lambda _, values: said.append(values))
+    lr, hr = Patches([[image()]], patch=32, channels=1).batch(0, 0, 2)
+    difference = bicubic(Fraction(1, 4))(lr) - hr  # before training, the network is bicubic interpolation
+    assert said[0] == pytest.approx({"pixel": difference.abs().mean(), "generator": 2 * difference.abs().mean()})
+    assert said[1] == pytest.approx({"mse": difference.square().mean(), "generator": 2 * difference.square().mean()})
 
 
 def test_stopped_between_checkpoints_and_resumed_it_ends_with_the_same_weights(tmp_path):
