@@ -41,6 +41,9 @@ setup: .venv/.installed  ## create .venv with the exact versions of requirements
 	@$(PIP) install --quiet --no-deps --requirement requirements.lock
 	@$(say) "set-up 3/3: the workbook itself"
 	@PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@mkdir -p .venv/share/jupyter/lab/settings
+	@printf '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}\n' \
+	    > .venv/share/jupyter/lab/settings/overrides.json
 	@touch .venv/.installed
 
 workbook: .venv/.installed  ## run all notebooks on the embedded data: results in runs/, scores in the terminal
