@@ -159,11 +159,12 @@ def test_it_learns(tmp_path):
 def test_terms_choose_the_loss(tmp_path):
     said = []
     for name in ("pixel", "mse"):
-        train(tmp_path, steps=1, terms={name: 2.0}, folder=tmp_path / name, report=lambda _, values: said.append(values))
+        train(tmp_path / name, steps=1, terms={name: 2.0}, report=lambda _, values: said.append(values))
     lr, hr = Patches([[image()]], patch=32, channels=1).batch(0, 0, 2)
     difference = bicubic(Fraction(1, 4))(lr) - hr  # before training, the network is bicubic interpolation
-    assert said[0] == pytest.approx({"pixel": difference.abs().mean(), "generator": 2 * difference.abs().mean()})
-    assert said[1] == pytest.approx({"mse": difference.square().mean(), "generator": 2 * difference.square().mean()})
+    absolute, squared = difference.abs().mean().item(), difference.square().mean().item()
+    assert said[0] == pytest.approx({"pixel": absolute, "generator": 2 * absolute})
+    assert said[1] == pytest.approx({"mse": squared, "generator": 2 * squared})
 
 
 def test_stopped_between_checkpoints_and_resumed_it_ends_with_the_same_weights(tmp_path):
