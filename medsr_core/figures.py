@@ -51,12 +51,14 @@ def images(
     box: Box | None = None,
     columns: int = 4,
     signed: float | None = None,
+    unit: str = "difference",
 ) -> Figure:
     """Pictures side by side under their names (a name may have several lines, e.g. a score).
 
     box : region to mark in every picture and to show magnified below it
     columns : pictures per row
     signed : draw differences instead: values in [-signed, signed] on a blue-white-red scale, with its bar
+    unit : what the bar is labelled with
     """
     names, tensors = list(pictures), list(pictures.values())
     columns = min(columns, len(names))
@@ -84,7 +86,7 @@ def images(
                 _mark(axes, mine)
                 _draw(grid[i // columns * bands + 1, i % columns], _crop(tensor, mine), signed)
         if signed is not None:
-            figure.colorbar(drawn, ax=grid, shrink=0.7, pad=0.01, label="difference")
+            figure.colorbar(drawn, ax=grid, shrink=0.7, pad=0.01, label=unit)
     return figure
 
 
