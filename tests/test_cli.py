@@ -12,6 +12,8 @@ from PIL import Image
 
 from medsr_core import images, upscalers
 from medsr_core.cli import main
+from medsr_core.degradation import bicubic
+from medsr_core.losses import Perceptual
 
 
 def medsr(*arguments):
@@ -153,3 +155,18 @@ def test_train_resumes_and_its_weights_can_be_evaluated(scans, tmp_path, monkeyp
 def test_train_refuses_an_unknown_method_before_reading_data(tmp_path):
     result = medsr("train", "magic", "--data", str(tmp_path), "--steps", "1")
     assert result.exit_code == 2 and "srresnet, srgan, medgan-pixel, medgan" in result.output
+
+
+def test_evaluate_takes_subjects_and_measures_features(scans, tmp_path):
+    out = tmp_path / "s.json"
+    common = ["evaluate", "--data", str(scans), "--methods", "bicubic,nearest", "--out", str(out)]
+    result = medsr(*common, "--subjects", "scan1", "--features")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(out.read_text())
+    assert {row["subject"] for row in rows} == {"scan1"} and "features" in result.output
+    pixels = images.read(scans / "scan1.png").pixels
+    lr = bicubic(4)(pixels).clamp(0, 1)
+    expected = Perceptual()(upscalers.upscale(lr, "bicubic"), pixels).item()
+    assert rows[0]["features"] == pytest.approx(expected, rel=1e-5)
+    nobody = medsr(*common, "--subjects", "nobody")
+    assert nobody.exit_code == 2 and "scan0, scan1" in nobody.output
