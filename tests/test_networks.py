@@ -186,6 +186,11 @@ def test_discriminator_names_the_patch_it_needs():
         srgan.Discriminator(width=2)(torch.rand(1, 3, 64, 64))
 
 
+def test_a_data_set_has_its_own_weights_or_the_general_ones():
+    assert networks.weights_for("brain") == "brain"
+    assert networks.weights_for("natural") == networks.weights_for("some/folder") == "general"
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match="srresnet"):
         networks.create("esrgan")

@@ -143,6 +143,11 @@ def available(method: str) -> list[str]:
     return sorted(name for name in names if "-" not in name)  # medgan-pixel-brain belongs to medgan-pixel
 
 
+def weights_for(data: str) -> str:
+    """The shipped weights for a data set: its own if there are some, else "general"."""
+    return data if data in available("srresnet") else "general"
+
+
 def as_gray(network: Generator) -> Generator:
     """A one-channel copy of a three-channel generator, with the same output on every gray image.
 
