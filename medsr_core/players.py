@@ -27,14 +27,20 @@ class State:
     """The players, their optimisers and the generator's moving average: all that a checkpoint holds."""
 
     def __init__(
-        self, generator: networks.Generator, game: str | None, patch: int, average: float, device: torch.device
+        self,
+        generator: networks.Generator,
+        game: str | None,
+        patch: int,
+        average: float,
+        device: torch.device,
+        opponent: dict[str, Any],
     ):
         self.generator = _channels_last(generator.to(device))
         self.average = AveragedModel(self.generator, multi_avg_fn=moving_average(average))
         self.discriminator: nn.Module | None = None
         if game:
-            opponent = networks.create_discriminator(game, channels=generator.channels, size=patch)
-            self.discriminator = _channels_last(opponent.to(device))
+            discriminator = networks.create_discriminator(game, channels=generator.channels, size=patch, **opponent)
+            self.discriminator = _channels_last(discriminator.to(device))
         players = {"generator": self.generator, "discriminator": self.discriminator}
         self.optimisers = {name: torch.optim.Adam(p.parameters()) for name, p in players.items() if p is not None}
         self.modules = {"average": self.average} | {name: p for name, p in players.items() if p is not None}

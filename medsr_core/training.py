@@ -51,6 +51,7 @@ def train(
     resume: bool = False,
     start: networks.Generator | None = None,
     network: dict[str, Any] | None = None,
+    opponent: dict[str, Any] | None = None,
     terms: dict[str, float] | None = None,
     batch: int = 16,
     patch: int = 96,
@@ -75,6 +76,7 @@ def train(
     start : a trained generator to go on from
     network : arguments for `networks.create` (preset, channels, width, depth, ...); with `start`, only
         "channels" counts: weights for one channel can go on with three, and the other way round
+    opponent : arguments for `networks.create_discriminator` (width, dense, extra_depth, ...)
     terms : weights of "pixel" (L1), "mse", "perceptual" and "adversarial" in the generator's loss (default: by method)
     batch, patch : images per step over all processes, and HR pixels along a side
     rate : Adam's learning rate; default 1e-3 falling on a cosine in the pixel stage, 1e-4 in the adversarial one
@@ -97,7 +99,7 @@ def train(
     patches = Patches(sources, patch=patch, factor=generator.factor, channels=generator.channels)
     terms = terms or ADVERSARIAL_WEIGHTS.get(method, {"pixel": 1.0})
     rate = rate or (1e-4 if game else 1e-3)
-    state = State(generator.train(), method if game else None, patch, average, fabric.device)
+    state = State(generator.train(), method if game else None, patch, average, fabric.device, opponent or {})
     perceptual = losses.Perceptual().to(fabric.device) if terms.get("perceptual") else None
 
     checkpoint = Path(folder) / "checkpoint.safetensors"

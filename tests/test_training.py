@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from medsr_core import networks, training
 from medsr_core.degradation import bicubic
 from medsr_core.patches import Patches, split
-from medsr_core.players import moving_average
+from medsr_core.players import State, moving_average
 
 TINY = {"width": 6, "depth": 1, "tail": 4, "channels": 1}
 SCRIPT = """
@@ -303,3 +303,12 @@ def test_moving_average_is_the_formula():
     assert history == pytest.approx([first, 2 / 11 * first + 9 / 11 * 1.0])
     moving_average(0.9)(average, [torch.zeros(1)], 10_000)
     assert average[0].item() == pytest.approx(0.9 * history[1])
+
+
+def test_an_opponent_without_a_change_has_fewer_parameters():
+    sizes = []
+    for opponent in ({}, {"extra_depth": False}):
+        state = State(networks.create("medgan", depth=1), "medgan", 32, 0.9, torch.device("cpu"), opponent)
+        sizes.append(sum(p.numel() for p in state.discriminator.parameters()))
+    alone = networks.create_discriminator("medgan", size=32, extra_depth=False)
+    assert sizes[1] < sizes[0] and sizes[1] == sum(p.numel() for p in alone.parameters())
