@@ -24,7 +24,7 @@ def pixel(sr: Tensor, hr: Tensor, *, kind: str = "l1") -> Tensor:
     """Mean absolute ("l1", ours: steadier) or squared ("mse", SRResNet's eq. 4) difference of two images.
 
     The first is smallest at the median of what could be there, the second at the mean, which PSNR rewards. They differ
-    where noise is skewed: on ultrasound speckle, l1 costs 0.1 dB.
+    where noise is skewed: on four held-out frames of ultrasound speckle, l1 cost 0.1 dB (one run each).
     """
     if kind not in ("l1", "mse"):
         raise ValueError(f"kind is {kind!r}; give 'l1' or 'mse'")
