@@ -32,9 +32,9 @@ from medsr_core.metrics import psnr
 from medsr_core.patches import Patches, mix
 from medsr_core.players import State, TrainingError
 
-# Weight of each term in the generator's loss. The paper has 1e-3 beside VGG19's features; with ours, whose scale
-# is another, we take more. Two trials of 100 steps on the brain, seen on 8 held-out slices: 1e-3 at rate 1e-4 left edges
-# at 75 % of their strength (66 % before) and cost 0.3 dB; 2e-2 at rate 3e-4 brought 94 % and cost 1.1 dB. 5e-3 is between.
+# Weights in the generator's loss: the paper's 1e-3 is for VGG19's features; ours are on another scale. Two trials of
+# 100 steps on held-out brains: 1e-3 at rate 1e-4 left edges at 75 % strength (66 % before) and cost 0.3 dB, 2e-2
+# at rate 3e-4 brought 94 % and cost 1.1 dB. 5e-3 is between.
 ADVERSARIAL_WEIGHTS = {
     "srgan": {"perceptual": 1.0, "adversarial": 5e-3},
     "medgan": {"perceptual": 1.0, "adversarial": 5e-3, "pixel": 1.0},  # the extra term is a pixel term, ours
