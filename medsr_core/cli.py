@@ -265,6 +265,8 @@ def _check_writable(out: Path) -> None:
 @click.option("--size", type=click.Choice(["teaching", "paper"]), default="teaching", show_default=True,
               help="Of a network that starts from nothing.")  # fmt: skip
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Gray or colour.")
+@click.option("--loss", type=click.Choice(["l1", "mse"]), default="l1", show_default=True,
+              help="Pixel error of the pixel stage.")  # fmt: skip
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Patches per step.")
 @click.option("--patch", default=96, show_default=True, type=click.IntRange(min=16), help="HR pixels along a side.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True),
@@ -278,7 +280,7 @@ def _check_writable(out: Path) -> None:
               help="bf16 takes half the time where the processor knows it.")  # fmt: skip
 def train(
     method: str, data: tuple[str, ...], holdout: tuple[str, ...], out: Path | None, start: str | None, size: str,
-    channels: str, **options: Any,
+    channels: str, loss: str, **options: Any,
 ) -> None:  # fmt: skip
     """Train a network.
 
@@ -294,6 +296,10 @@ def train(
     if start is None and method in networks.ADVERSARIAL:
         start = "general"
     arguments: dict[str, Any] = {"channels": int(channels)}
+    if loss == "mse":
+        if method in networks.ADVERSARIAL:
+            raise ValueError(f"--loss is for the pixel stage; {method} plays against a discriminator")
+        options["terms"] = {"mse": 1.0}
     generator = None
     if start is not None and not (options["resume"] and (folder / "checkpoint.safetensors").exists()):
         generator = networks.load(networks.ADVERSARIAL.get(method, method), weights=start)

@@ -152,6 +152,15 @@ def test_train_resumes_and_its_weights_can_be_evaluated(scans, tmp_path, monkeyp
     assert scored.exit_code == 0 and json.loads(Path("s.json").read_text())[0]["method"] == "srresnet"
 
 
+def test_train_takes_the_squared_error_in_the_pixel_stage_only(scans, tmp_path):
+    common = ["--data", str(scans), "--holdout", "scan0", "--channels", "1", "--batch", "1", "--patch", "32"]
+    common += ["--loss", "mse", "--steps", "1"]
+    done = medsr("train", "srresnet", *common, "--out", str(tmp_path / "run"))
+    assert done.exit_code == 0 and (tmp_path / "run" / "generator.safetensors").is_file()
+    refused = medsr("train", "srgan", *common, "--out", str(tmp_path / "other"))
+    assert refused.exit_code == 2 and "pixel stage" in refused.output
+
+
 def test_train_refuses_an_unknown_method_before_reading_data(tmp_path):
     result = medsr("train", "magic", "--data", str(tmp_path), "--steps", "1")
     assert result.exit_code == 2 and "srresnet, srgan, medgan-pixel, medgan" in result.output

@@ -29,25 +29,26 @@ OPPONENTS["none of them"] = dict.fromkeys(("extra_depth", "channel_residuals", "
 HERE = Path(__file__).parent
 
 
-def study(data: Path, steps: int, folder: Path) -> list[dict]:
+def study(data: Path, steps: int, folder: Path, seed: int) -> list[dict]:
     """One row per slice and variant."""
     ours, _ = split(data_fetch.load(data), HELD_OUT)
     held = data_fetch.load(data).of_subjects(HELD_OUT, limit=24)
     rows = []
     for name, changes in (VARIANTS | {"srresnet": {}}).items():
         method = "srresnet" if name == "srresnet" else "medgan-pixel"
-        target = folder / f"abl-{name}"
+        target = folder / f"abl{seed or ''}-{name}"
         trained = target / "generator.safetensors"
         if not trained.exists():
-            sources, network = [[scan.pixels for scan in ours]], {"channels": 1, **changes}
-            training.train(method, sources, steps=steps, folder=target, network=network, batch=8, precision="bf16")
+            options = {"network": {"channels": 1, **changes}, "batch": 8, "precision": "bf16", "seed": seed}
+            training.train(method, [[scan.pixels for scan in ours]], steps=steps, folder=target, **options)
         generator = networks.load(method, weights=trained)
-        shipped = HERE / f"ablation-{name}.safetensors"
-        networks.save(generator, shipped, dtype=torch.float16, steps=steps, variant=name)
-        scores = evaluation.evaluate(held, [method], weights=str(shipped), progress=False)
+        if seed == 0:
+            shipped = HERE / f"ablation-{name}.safetensors"
+            networks.save(generator, shipped, dtype=torch.float16, steps=steps, variant=name)
+        scores = evaluation.evaluate(held, [method], weights=str(trained), progress=False)
         parameters = sum(p.numel() for p in generator.parameters())
         for score in scores:
-            row = {"variant": name, "parameters": parameters, "image": score["image"]}
+            row = {"variant": name, "seed": seed, "parameters": parameters, "image": score["image"]}
             rows.append(row | {"psnr": round(score["psnr"], 4), "ssim": round(score["ssim"], 5)})
         print(name, parameters, sum(score["psnr"] for score in scores) / len(scores), flush=True)
     return rows
@@ -80,6 +81,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=400, help="training steps of each variant (default 400)")
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"), help="where trainings are kept")
     given = parser.parse_args()
-    rows = study(given.data, given.steps, given.folder) + game(given.data, given.steps // 4, given.folder)
+    rows = [row for seed in (0, 1) for row in study(given.data, given.steps, given.folder, seed)]
+    rows += game(given.data, given.steps // 4, given.folder)
     lines = ",\n".join(json.dumps(row) for row in rows)
     (HERE / "ablation.json").write_text(f"[\n{lines}\n]\n")

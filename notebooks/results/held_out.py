@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import data_fetch
@@ -41,8 +42,15 @@ def study(folder: Path, limit: int) -> list[dict]:
             ):  # one channel cannot take colour
                 print(name, weights, methods, flush=True)
                 scores = evaluation.evaluate(scans, methods, weights=weights, features=True, progress=False)
-                rows += [{key: _short(row[key]) for key in KEPT} | {"weights": weights} for row in scores]
+                for row in scores:
+                    kept = {key: _short(row[key]) for key in KEPT}
+                    rows.append(kept | {"subject": _person(row["subject"]), "weights": weights})
     return rows
+
+
+def _person(name: str) -> str:
+    """Both eyes of a child, and all frames of a heart, are one subject."""
+    return re.sub(r"(?<=\d)[LR]$|(PRE|POST)(_.*)?$", "", name)
 
 
 def _short(value: object) -> object:
