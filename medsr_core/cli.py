@@ -117,9 +117,9 @@ def _report(result: Any, console: Console) -> None:
 
 
 def _score_all(names: list[str] | None, target: Path, console: Console) -> str:
-    """Score the classical methods on each set; print the table, write the scores and return the table as HTML."""
+    """Score every method on each set; print the table, write the scores and return the table as HTML."""
     import data_fetch
-    from medsr_core import evaluation
+    from medsr_core import evaluation, networks
 
     scores = []
     for name in names or data_fetch.names():
@@ -128,7 +128,7 @@ def _score_all(names: list[str] | None, target: Path, console: Console) -> str:
         except data_fetch.DataError as error:
             console.print(f"{name} is not scored: {error}")
             continue
-        scores += evaluation.evaluate(scans, CLASSICAL.split(","))
+        scores += evaluation.evaluate(scans, [*CLASSICAL.split(","), *networks.FAMILY])
     evaluation.write_json(scores, target)
     console.print()
     _print_table(scores, console)

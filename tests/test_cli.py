@@ -122,7 +122,7 @@ def test_run_gives_parameters_collects_results_and_scores(make_notebook, scans, 
     executed = (tmp_path / "runs" / "00_a.ipynb").read_text()
     assert f"2 {scans}" in executed  # the path is absolute: notebooks run in their own folder
     assert "backprojection" in (tmp_path / "runs" / "index.html").read_text()
-    assert len(json.loads((tmp_path / "runs" / "scores.json").read_text())) == 2 * 5
+    assert len(json.loads((tmp_path / "runs" / "scores.json").read_text())) == 2 * 9  # images x methods
 
 
 def test_data_list_names_every_set():
