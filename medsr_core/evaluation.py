@@ -110,10 +110,10 @@ def evaluate(
 
 def _reference(scan: Any, factor: int) -> Tensor | None:
     """The scan's HR image (1, C, H, W), or None, with a warning, if too little of it is left for SSIM's window."""
-    hr = crop_to_multiple(scan.pixels, factor)
-    if min(hr.shape[-2:]) - 2 * factor >= SSIM_WINDOW:
-        return hr
     height, width = scan.pixels.shape[-2:]
+    shorter = min(height, width)
+    if shorter - shorter % factor - 2 * factor >= SSIM_WINDOW:
+        return crop_to_multiple(scan.pixels, factor)
     warnings.warn(
         f"{scan.name} left out: {height}x{width} pixels are too few for factor {factor} with a border of {factor}",
         stacklevel=3,

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: see medsr_core/cli.py
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: see medsr_core/__init__.py
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from pathlib import Path
