@@ -301,7 +301,7 @@ def train(
             raise ValueError(f"--loss is for the pixel stage; {method} plays against a discriminator")
         options["terms"] = {"mse": 1.0}
     generator = None
-    if start is not None and not (options["resume"] and (folder / "checkpoint.safetensors").exists()):
+    if start is not None:
         generator = networks.load(networks.ADVERSARIAL.get(method, method), weights=start)
     else:
         networks.create(method, preset=size, **arguments)  # an unknown method is better found before the data is read

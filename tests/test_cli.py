@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from medsr_core import images, upscalers
+from medsr_core import images, networks, upscalers
 from medsr_core.cli import main
 from medsr_core.degradation import bicubic
 from medsr_core.losses import Perceptual
@@ -179,3 +179,25 @@ def test_evaluate_takes_subjects_and_measures_features(scans, tmp_path):
     assert rows[0]["features"] == pytest.approx(expected, rel=1e-5)
     nobody = medsr(*common, "--subjects", "nobody")
     assert nobody.exit_code == 2 and "scan0, scan1" in nobody.output
+
+
+@pytest.mark.filterwarnings("always")  # the command prints them itself
+@pytest.mark.parametrize("size", [(1, 1), (3, 60), (18, 60)])
+def test_an_image_too_small_is_left_out_and_the_others_are_scored(scans, size):
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(scans / "small.png")
+    out = scans.parent / "scores.json"
+    result = medsr("evaluate", "--data", str(scans), "--methods", "bicubic", "--out", str(out))
+    assert result.exit_code == 0 and "warning: small left out" in result.output
+    assert {row["image"] for row in json.loads(out.read_text())} == {"scan0", "scan1"}
+
+
+def test_the_game_resumes_from_other_weights_than_the_default(scans, tmp_path):
+    generator = networks.create("srresnet", channels=1, depth=1, width=8, tail=4)
+    networks.save(generator, tmp_path / "start.safetensors")
+    common = ["train", "srgan", "--data", str(scans), "--holdout", "scan0", "--channels", "1", "--batch", "1"]
+    common += ["--patch", "32", "--start", str(tmp_path / "start.safetensors"), "--out", str(tmp_path / "run")]
+    for steps, resume in ((1, ()), (2, ("--resume",))):
+        result = medsr(*common, "--steps", str(steps), *resume)
+        assert result.exit_code == 0, result.output
+    assert networks.load("srgan", weights=tmp_path / "run" / "generator.safetensors").arguments["width"] == 8

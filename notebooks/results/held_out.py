@@ -37,9 +37,8 @@ def study(folder: Path, limit: int) -> list[dict]:
             methods = list(networks.FAMILY) if own else ["medgan-pixel"]
             plan[weights] = [method for method in methods if weights in networks.available(method)]
         for weights, methods in plan.items():
-            if methods and not (weights == "brain" and name in ("fundus", "skin")) and not (
-                weights == "heart" and name in ("fundus", "skin")
-            ):  # one channel cannot take colour
+            gray_to_colour = weights in ("brain", "heart") and name in ("fundus", "skin")
+            if methods and not gray_to_colour:  # one channel cannot take colour
                 print(name, weights, methods, flush=True)
                 scores = evaluation.evaluate(scans, methods, weights=weights, features=True, progress=False)
                 for row in scores:
