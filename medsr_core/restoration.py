@@ -1,0 +1,173 @@
+"""When more is known than one LR image, or less: another D, more of k-space, a second contrast, a blur to be guessed.
+
+`least_variation` restores by total variation under whatever can be projected onto: any linear D (`explains`), measured
+k-space samples (`keeps`). A `guide`, another contrast of the same patient, tells it where edges may be. `blur_width`
+estimates the Gaussian blur of a degradation that nobody wrote down. Images are (B, C, H, W) in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from medsr_core.degradation import Linear, Separable, bicubic, compose, gaussian_blur
+from medsr_core.images import check_image
+
+Projection = Callable[[Tensor], Tensor]  # image -> the nearest image that agrees with what was measured
+
+
+def point_samples(factor: int, *, sigma: float = 0.0) -> Separable:
+    """D: Gaussian blur of `sigma` HR pixels, then one interpolated point in the middle of each LR pixel.
+
+    Registered with the HR image, as bicubic(factor) is; `degradation.nearest` is off by half an HR pixel.
+    """
+    sampled = compose(gaussian_blur(sigma), bicubic(factor, antialias=False))
+    assert isinstance(sampled, Separable)
+    return sampled
+
+
+# --- what was measured ----------------------------------------------------------------------------------------------
+
+
+def explains(lr: Tensor, D: Linear) -> Projection:
+    """Projection onto the images that D maps to LR: x + D^+ (LR - D x)."""
+    return lambda x: x + D.pinv(lr - D(x), (x.shape[-2], x.shape[-1]))
+
+
+def keeps(samples: Tensor, mask: Tensor, *, weight: float = 1.0) -> Projection:
+    """Replace k-space samples of an image by measured ones (Schlemper et al. 2018, eq. 6), where `mask` is true.
+
+    samples : complex (B, C, H, W), as `kspace` gives them
+    mask : boolean (H, W), symmetric (see `scan_lines`), in the order of ``torch.fft.fft2``
+    weight : 1 replaces them (noise-free samples), less mixes: lambda / (1 + lambda) of that paper
+    """
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight is {weight}; give 0 (keep the image's samples) to 1 (take the measured ones)")
+
+    def replace(x: Tensor) -> Tensor:
+        own = kspace(x)
+        return torch.fft.ifft2(own + weight * mask * (samples - own), norm="ortho").real
+
+    return replace
+
+
+def kspace(x: Tensor) -> Tensor:
+    """The image's 2-D Fourier transform, orthonormal: what an MR scanner samples."""
+    return torch.fft.fft2(x, norm="ortho")
+
+
+def scan_lines(size: tuple[int, int], factor: int, *, extra: float = 0.0, seed: int = 0) -> Tensor:
+    """Which k-space samples a scanner takes: the central block of a `factor` times smaller image, and extra lines.
+
+    extra : share of the other lines (rows of k-space) that are acquired too, in full; drawn at random, those near the
+        centre more often (by 1 / distance^2; Lustig et al. 2007), each with its mirror image, which is known without
+        measuring since the image is real
+
+    Returns a boolean mask (H, W) in the order of ``torch.fft.fft2``.
+    """
+    if not 0 <= extra <= 1:
+        raise ValueError(f"extra is {extra}; give a share of lines, 0 to 1")
+    row, column = (torch.fft.fftfreq(n).abs() * n for n in size)
+    inner = row < size[0] / factor / 2
+    mask = inner[:, None] & (column < size[1] / factor / 2)
+    outer = row[~inner].unique()
+    wanted = round(extra * len(outer))
+    if not wanted:
+        return mask
+    drawn = torch.multinomial(1 / outer**2, wanted, generator=torch.Generator().manual_seed(seed))
+    return mask | torch.isin(row, outer[drawn])[:, None]
+
+
+# --- restoration ----------------------------------------------------------------------------------------------------
+
+
+def least_variation(
+    start: Tensor, project: Projection, *, guide: Tensor | None = None, edge: float = 0.03, iterations: int = 60
+) -> Tensor:
+    """Of all images that agree with the measurement, the one of least (directional) total variation, in [0, 1].
+
+    Minimises sum |P grad x| over the images that `project` leaves as they are, by Chambolle & Pock 2011, algorithm 1.
+    Without a guide P = I: total variation, as `upscalers.tv`. With one, P = I - xi xi^T and xi = grad v /
+    sqrt(|grad v|^2 + edge^2): an edge along an edge of the guide v costs nothing (Ehrhardt & Betcke 2016, eq. 3.6).
+    Only the place and direction of the guide's edges count, not which side is brighter.
+
+    start : where to begin, (B, C, H, W)
+    guide : (B or 1, 1, H, W), registered with HR
+    edge : gradient of the guide that counts as an edge (ours)
+    """
+    check_image(start, name="start", unit_range=False)
+    xi = torch.zeros(2, 1, 1, 1, 1, dtype=start.dtype)
+    if guide is not None:
+        if guide.shape[-2:] != start.shape[-2:] or guide.shape[1] != 1:
+            raise ValueError(f"the guide is {tuple(guide.shape)}; it must be gray and as large as {tuple(start.shape)}")
+        xi = _gradient(guide)
+        xi = xi / (xi.square().sum(0, keepdim=True) + edge**2).sqrt()
+
+    def across(p: Tensor) -> Tensor:
+        return p - xi * (xi * p).sum(0, keepdim=True)
+
+    x = ahead = project(start)
+    p = x.new_zeros(2, *x.shape)
+    primal, dual = 0.01, 1 / (8 * 0.01)
+    for _ in range(iterations):
+        p = p + dual * across(_gradient(ahead))
+        p = p / p.square().sum((0, 2), keepdim=True).sqrt().clamp(min=1)
+        before, x = x, project(x + primal * _divergence(across(p)))
+        ahead = 2 * x - before
+    return x.clamp(0, 1)
+
+
+def _gradient(x: Tensor) -> Tensor:
+    """Forward differences down and to the right, zero at the last row and column: (2, B, C, H, W)."""
+    pad = torch.nn.functional.pad
+    return torch.stack([pad(x.diff(dim=-2), (0, 0, 0, 1)), pad(x.diff(dim=-1), (0, 1))])
+
+
+def _divergence(p: Tensor) -> Tensor:
+    """The negative adjoint of `_gradient`."""
+    pad = torch.nn.functional.pad
+    return pad(p[0][..., :-1, :], (0, 0, 1, 1)).diff(dim=-2) + pad(p[1][..., :-1], (1, 1)).diff(dim=-1)
+
+
+# --- an unknown blur ------------------------------------------------------------------------------------------------
+
+
+def spectrum(x: Tensor, frequencies: Tensor) -> Tensor:
+    """Mean power of the image (Hann window against edges) in rings of equal width around `frequencies`.
+
+    frequencies : (K,) evenly spaced, in cycles per pixel of x; mean over images and channels: (K,)
+    """
+    window = torch.hann_window(x.shape[-2], dtype=x.dtype)[:, None] * torch.hann_window(x.shape[-1], dtype=x.dtype)
+    power = kspace((x - x.mean((-2, -1), keepdim=True)) * window).abs().square().mean((0, 1))
+    fy, fx = (torch.fft.fftfreq(n, dtype=x.dtype) for n in x.shape[-2:])
+    radius = torch.hypot(fy[:, None], fx)
+    width = frequencies[1] - frequencies[0]
+    rings = [(radius - f).abs() <= width / 2 for f in frequencies]
+    if not all(ring.any() for ring in rings):
+        raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} pixels are too few for rings of {float(width):.3g} cycles/pixel")
+    return torch.stack([power[ring].mean() for ring in rings])
+
+
+def attenuation(lr: Tensor, examples: Tensor, factor: int, *, rings: int = 12) -> tuple[Tensor, Tensor]:
+    """Frequencies (cycles per HR pixel) and how much of their power is left in LR, against sharp HR images.
+
+    examples : HR images (N, C, H, W) of the same kind, not necessarily of the same patient
+    """
+    f = torch.linspace(0.06, 0.34, rings, dtype=lr.dtype) / factor  # inside: too few pixels; outside: aliasing (ours)
+    return f, spectrum(lr, f * factor) / spectrum(examples, f)
+
+
+def blur_width(frequencies: Tensor, left: Tensor) -> float:
+    """Sigma in pixels of the Gaussian that leaves `left` of the power at `frequencies` (cycles per pixel), any gain.
+
+    A Gaussian leaves exp(-4 pi^2 sigma^2 f^2): the logarithm is a line in f^2, found by least squares.
+    """
+    if not (left > 0).all():
+        raise ValueError("power must be positive")
+    square = frequencies.double() ** 2
+    square, log = square - square.mean(), left.double().log()
+    slope = (square @ (log - log.mean())) / (square @ square)
+    return math.sqrt(max(-slope.item(), 0.0)) / (2 * math.pi)

@@ -1,0 +1,120 @@
+"""Measurements are kept, guides help where they should, and a blur is found that nobody told."""
+
+import numpy as np
+import pytest
+import torch
+
+import data_fetch
+from medsr_core import degradation, metrics, restoration, upscalers
+
+
+def picture(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def hr():
+    return data_fetch.load("brain", limit=1)[0].pixels[..., 56:152, 40:136]
+
+
+def psnr(sr, hr):
+    return metrics.psnr(sr, hr, data_range=1.0, crop_border=4).item()
+
+
+def test_point_samples_stay_registered():
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32) / 32
+    middle = (torch.arange(8) * 4 + 1.5) / 32
+    inner = restoration.point_samples(4, sigma=1.0)(ramp)[0, 0, 3, 2:-2]
+    assert torch.allclose(inner, middle[2:-2], atol=1e-5)
+    assert (degradation.nearest(4)(ramp)[0, 0, 3] - middle).abs().min() * 32 == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(32, 24), (33, 21)])
+def test_scan_lines_are_symmetric_and_hold_the_central_block(size):
+    mask = restoration.scan_lines(size, 4, extra=0.25, seed=1)
+    assert torch.equal(mask, mask.flip(0, 1).roll((1, 1), (0, 1)))
+    centre = np.fft.fftshift(restoration.scan_lines(size, 4).numpy())
+    rows, columns = np.nonzero(centre)
+    assert centre[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
+    assert abs(len(set(rows)) - size[0] / 4) <= 1 and abs(len(set(columns)) - size[1] / 4) <= 1
+    assert (mask | torch.from_numpy(np.fft.ifftshift(centre))).equal(mask)
+    everything = restoration.scan_lines(size, 4, extra=1.0)
+    assert everything.any(1).all() and everything[9:24].all() and centre.sum() < mask.sum() < everything.sum()
+    with pytest.raises(ValueError, match="share of lines"):
+        restoration.scan_lines(size, 4, extra=2.0)
+
+
+def test_measured_samples_are_kept_hard_or_soft_and_the_rest_is_untouched():
+    truth, x = picture(1, 1, 32, 24), picture(1, 1, 32, 24, seed=1)
+    mask = restoration.scan_lines((32, 24), 4, extra=0.2)
+    measured = restoration.kspace(truth)
+    hard, soft = (restoration.keeps(measured * mask, mask, weight=weight)(x) for weight in (1.0, 0.3))
+    found = np.fft.fft2(hard[0, 0].numpy(), norm="ortho")
+    assert np.allclose(found[mask], measured[0, 0][mask]) and np.allclose(
+        found[~mask], restoration.kspace(x)[0, 0][~mask]
+    )
+    assert torch.allclose(soft, 0.7 * x + 0.3 * hard)
+    assert (hard - truth).norm() < (x - truth).norm()
+    with pytest.raises(ValueError, match="weight"):
+        restoration.keeps(measured, mask, weight=2.0)
+
+
+def test_without_a_guide_it_is_the_tv_of_upscalers(hr):
+    D = degradation.bicubic(4)
+    lr = D(hr).clamp(0, 1)
+    start = upscalers.upscale(lr, "backprojection")
+    ours = restoration.least_variation(start, restoration.explains(lr, D))
+    assert torch.allclose(ours, upscalers.upscale(lr, "tv"), atol=0.01)
+    assert torch.allclose(D(ours), lr, atol=0.01)
+
+
+def test_edges_of_another_contrast_help_and_wrong_ones_do_not(hr):
+    """The guide: the same anatomy with unlike, non-monotone grey values; the wrong one is upside down."""
+    D = degradation.bicubic(4)
+    lr = D(hr).clamp(0, 1)
+    start, project = upscalers.upscale(lr), restoration.explains(lr, D)
+    contrast = (3 * hr).sin().square()
+    alone, guided, misled = (
+        psnr(restoration.least_variation(start, project, guide=guide), hr)
+        for guide in (None, contrast, contrast.flip(-2))
+    )
+    assert guided > alone + 1.5 and misled < guided - 1.5
+    with pytest.raises(ValueError, match="guide"):
+        restoration.least_variation(start, project, guide=lr)
+
+
+def test_extra_scan_lines_help(hr):
+    start, samples = upscalers.upscale(degradation.kspace_truncation(4)(hr).clamp(0, 1)), restoration.kspace(hr)
+    masks = [restoration.scan_lines((96, 96), 4, extra=extra) for extra in (0.0, 0.2, 1.0)]
+    few, more, most = (
+        psnr(restoration.least_variation(start, restoration.keeps(samples, mask), iterations=20), hr) for mask in masks
+    )
+    assert more > few + 1 and most > more + 1
+    everything = restoration.keeps(samples, torch.ones(96, 96, dtype=torch.bool))
+    assert torch.allclose(everything(start), hr, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0])
+def test_blur_width_reads_a_gaussian_off_its_power(sigma):
+    f = torch.linspace(0.01, 0.1, 9)
+    transfer = torch.exp(-2 * (np.pi * sigma * f) ** 2)  # of a Gaussian of that width
+    assert restoration.blur_width(f, 0.3 * transfer**2) == pytest.approx(sigma, rel=1e-4)
+    assert restoration.blur_width(f, 1 / transfer) == 0.0
+    with pytest.raises(ValueError, match="positive"):
+        restoration.blur_width(f, 0 * f)
+
+
+def test_spectrum_finds_a_wave_and_says_when_an_image_is_too_small():
+    wave = torch.sin(2 * np.pi * 0.25 * torch.arange(64.0)).expand(1, 1, 64, 64)
+    frequencies = torch.linspace(0.05, 0.45, 9)
+    assert restoration.spectrum(wave, frequencies).argmax() == 4
+    with pytest.raises(ValueError, match="too few"):
+        restoration.spectrum(wave[..., :8, :8], torch.linspace(0.01, 0.02, 9))
+
+
+@pytest.mark.parametrize("sigma", [1.5, 2.5])
+def test_the_blur_of_scans_is_found_within_a_quarter_pixel(sigma):
+    sharp = torch.cat([scan.pixels for scan in data_fetch.load("brain", split="train", limit=24)])
+    hr = torch.cat([scan.pixels for scan in data_fetch.load("brain", limit=8)])
+    lr = restoration.point_samples(4, sigma=sigma)(hr)
+    assert restoration.blur_width(*restoration.attenuation(lr, sharp, 4)) == pytest.approx(sigma, abs=0.25)
