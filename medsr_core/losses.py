@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from medsr_core import diffusion
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,6 +32,16 @@ def pixel(sr: Tensor, hr: Tensor, *, kind: str = "l1") -> Tensor:
     if kind not in ("l1", "mse"):
         raise ValueError(f"kind is {kind!r}; give 'l1' or 'mse'")
     return F.l1_loss(sr, hr) if kind == "l1" else F.mse_loss(sr, hr)
+
+
+def denoising(network: Any, x: Tensor, hr: Tensor, noise_level: Tensor, noise: Tensor, *, kind: str = "mse") -> Tensor:
+    """SR3's objective: noise HR to a level (B,), let the network say what was noise (section 2.1, eq. 6; p = 1 or 2).
+
+    network : `networks.sr3.SR3`; x : bicubic image, hr, noise : (B, C, H, W)
+    """
+    y0, g = network.encode(hr, x), noise_level.view(-1, 1, 1, 1)
+    predicted = network(diffusion.diffuse(y0, noise_level, noise), x, noise_level)
+    return pixel(predicted.float(), diffusion.TARGETS[network.predicts](y0, noise, g), kind=kind)
 
 
 def adversarial(fake: Tensor) -> Tensor:

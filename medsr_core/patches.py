@@ -7,6 +7,7 @@ A batch is a pure function of (seed, step), so resuming a run needs a step numbe
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -23,21 +24,37 @@ class Patches:
     A patch is drawn from a source (equally often), from one of its images (equally often), at a place whose probability
     is the mean squared gradient in the patch, plus a tenth of the image's mean: medical images are smooth, and what can
     be learned lies in few pixels. Then it is flipped and turned, one of eight ways.
+
+    enlarged : give bicubic images, enlarged as a whole and cut like HR, in place of LR patches (for SR3)
+    shrink : make HR images so many times smaller first, for the first stage of a cascade
     """
 
-    def __init__(self, sources: Sequence[Iterable[Tensor]], *, patch: int = 96, factor: int = 4, channels: int = 3):
+    def __init__(
+        self,
+        sources: Sequence[Iterable[Tensor]],
+        *,
+        patch: int = 96,
+        factor: int = 4,
+        channels: int = 3,
+        enlarged: bool = False,
+        shrink: int = 1,
+    ):
         if patch % factor:
             raise ValueError(f"patch is {patch}; give a multiple of {factor}, so that LR patches have whole pixels")
-        self.patch, self.factor, self.channels = patch, factor, channels
-        self.sources = [[self._prepare(hr) for hr in source if min(hr.shape[-2:]) >= patch] for source in sources]
+        self.patch, self.factor, self.channels, self.enlarged, self.shrink = patch, factor, channels, enlarged, shrink
+        least = patch * shrink
+        self.sources = [[self._prepare(hr) for hr in source if min(hr.shape[-2:]) >= least] for source in sources]
         if not self.sources or not all(self.sources):
-            raise ValueError(f"a source has no image of at least {patch}x{patch} pixels; give a smaller patch")
+            raise ValueError(f"a source has no image of at least {least}x{least} pixels; give a smaller patch")
 
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
 
     def batch(self, seed: int, step: int, size: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
-        """LR (B, C, patch / factor, ..) and HR (B, C, patch, patch) of one step, or process `rank`'s share of them."""
+        """LR (B, C, patch / factor, ..) and HR (B, C, patch, patch) of one step, or process `rank`'s share of them.
+
+        If `enlarged`, the first is as large as the second.
+        """
         if size % world:
             raise ValueError(f"a batch of {size} cannot be shared among {world} processes; give a multiple")
         g = torch.Generator().manual_seed(mix(seed, step))
@@ -47,10 +64,13 @@ class Patches:
     def _draw(self, u: Tensor) -> tuple[Tensor, Tensor]:
         source = self.sources[int(u[0] * len(self.sources))]
         hr, lr, chances = source[int(u[0] * len(self.sources) % 1 * len(source))]
-        columns, side, f = lr.shape[2] - self.patch // self.factor + 1, self.patch // self.factor, self.factor
+        side, f = self.patch // self.factor, self.factor
+        columns = hr.shape[2] // f - side + 1
         place = min(int(torch.searchsorted(chances, u[1].to(chances) * chances[-1])), len(chances) - 1)
         y, x = divmod(place, columns)
-        low, high = lr[:, y : y + side, x : x + side], hr[:, f * y : f * (y + side), f * x : f * (x + side)]
+        high = hr[:, f * y : f * (y + side), f * x : f * (x + side)]
+        f = f if self.enlarged else 1
+        low = lr[:, f * y : f * (y + side), f * x : f * (x + side)]
         return self._turned(low, u), self._turned(high, u)
 
     def _turned(self, patch: Tensor, u: Tensor) -> Tensor:
@@ -58,9 +78,14 @@ class Patches:
         return patch.flip(2) if u[3] < 0.5 else patch
 
     def _prepare(self, hr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(HR (C, H, W), LR (C, h, w), running sum of the chances of each patch position)."""
-        hr = crop_to_multiple(hr if hr.shape[1] == 1 else to_channels(hr, self.channels), self.factor)
+        """(HR (C, H, W), LR (C, h, w) or enlarged, running sum of the chances of each patch position)."""
+        hr = hr if hr.shape[1] == 1 else to_channels(hr, self.channels)
+        if self.shrink > 1:
+            hr = bicubic(self.shrink)(crop_to_multiple(hr, self.shrink)).clamp(0, 1)
+        hr = crop_to_multiple(hr, self.factor)
         lr = bicubic(self.factor)(hr)
+        if self.enlarged:
+            lr = bicubic(Fraction(1, self.factor))(lr.clamp(0, 1)).clamp(0, 1)
         dy, dx = hr.diff(dim=2)[..., :-1] ** 2, hr.diff(dim=3)[..., :-1, :] ** 2
         energy = F.avg_pool2d(F.pad(dy + dx, (0, 1, 0, 1)).mean(1, keepdim=True), self.factor)
         energy = F.avg_pool2d(energy + 0.1 * energy.mean() + 1e-12, self.patch // self.factor, stride=1)

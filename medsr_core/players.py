@@ -28,7 +28,7 @@ class State:
 
     def __init__(
         self,
-        generator: networks.Generator,
+        generator: networks.Network,
         game: str | None,
         patch: int,
         average: float,

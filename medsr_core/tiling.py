@@ -30,16 +30,28 @@ def upscale(
     margin : LR pixels around the core that the network sees too
     """
     check_image(lr, name="the LR image")
+    return in_tiles(network, lr, tile=tile, margin=margin, factor=factor)
+
+
+@torch.no_grad()
+def in_tiles(
+    function: Callable[..., Tensor], *images: Tensor, tile: int = 512, margin: int = 64, factor: int = 1
+) -> Tensor:
+    """``function(*images)`` tile by tile, for images of equal height and width and any values.
+
+    The result has the channels of the first image and `factor` times its height and width. A diffusion sampler that
+    denoises in tiles shares one noisy image among them, so neighbours agree where they meet.
+    """
     if tile < 1 or margin < 0:
         raise ValueError(f"tile is {tile} and margin {margin}; give at least 1 and 0 pixels")
-    height, width = lr.shape[-2:]
-    sr = lr.new_empty(*lr.shape[:2], factor * height, factor * width)
+    height, width = images[0].shape[-2:]
+    whole = images[0].new_empty(*images[0].shape[:2], factor * height, factor * width)
     for top, bottom, y0, y1 in _cuts(height, tile, margin):
         for left, right, x0, x1 in _cuts(width, tile, margin):
-            piece = network(lr[..., top:bottom, left:right])
+            piece = function(*(image[..., top:bottom, left:right] for image in images))
             core = piece[..., factor * (y0 - top) : factor * (y1 - top), factor * (x0 - left) : factor * (x1 - left)]
-            sr[..., factor * y0 : factor * y1, factor * x0 : factor * x1] = core
-    return sr
+            whole[..., factor * y0 : factor * y1, factor * x0 : factor * x1] = core
+    return whole
 
 
 def _cuts(size: int, tile: int, margin: int) -> list[tuple[int, int, int, int]]:

@@ -1,4 +1,4 @@
-"""One training loop: pixel pre-training, then the adversarial game. Read it from `train` downwards.
+"""One training loop: pixel pre-training, the adversarial game, denoising. Read it from `train` downwards.
 
 - Batches are a pure function of (seed, step): resuming needs a step number, no sampler state.
 - Several processes (``torchrun --nproc-per-node 2 -m medsr_core.cli train ...``) each take a part of the same batch and
@@ -8,11 +8,14 @@
 
 From SRGAN (Ledig et al. 2017, section 3.2): patches of 96, batches of 16, Adam, 1e-4 in the adversarial stage. Ours:
 L1 and a cosine rate in the pixel stage, patches drawn where there is structure, an exponential moving average.
+From SR3 (Saharia et al. 2021): one noise level per sample, warm-up, the moving average, blur for cascades. Ours: the
+levels of a batch are spread evenly (Kingma et al. 2021), the same cosine rate.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
 import os
@@ -26,9 +29,10 @@ from lightning_fabric import Fabric
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from medsr_core import losses, networks
-from medsr_core.degradation import bicubic, crop_to_multiple
+from medsr_core import diffusion, losses, networks
+from medsr_core.degradation import bicubic, crop_to_multiple, gaussian_blur
 from medsr_core.metrics import psnr
+from medsr_core.networks.sr3 import SR3, Regression
 from medsr_core.patches import Patches, mix
 from medsr_core.players import State, TrainingError
 
@@ -50,38 +54,46 @@ def train(
     steps: int,
     folder: str | Path,
     resume: bool = False,
-    start: networks.Generator | None = None,
+    start: networks.Network | None = None,
     network: dict[str, Any] | None = None,
     opponent: dict[str, Any] | None = None,
     terms: dict[str, float] | None = None,
     batch: int = 16,
     patch: int = 96,
     rate: float | None = None,
+    warm_up: int = 50,
     average: float = 0.999,
+    blur: float = 0.0,
+    shrink: int = 1,
     every: int = 100,
     seed: int = 0,
     device: str = "auto",
     precision: str = "32",
     report: Report | None = None,
     progress: bool = True,
-) -> networks.Generator:
-    """Train a generator and return its moving average, which is also written to `folder`/generator.safetensors.
+) -> networks.Network:
+    """Train a network and return its moving average, which is also written to `folder`/generator.safetensors.
 
     Parameters
     ----------
-    method : srresnet, medgan-pixel (pixel stage); srgan, medgan (adversarial stage, needs `start`)
+    method : srresnet, medgan-pixel, regression (pixel stage); srgan, medgan (adversarial stage, needs `start`); sr3
     sources : one or more collections of HR images (1, C, H, W) in [0, 1]; each source is drawn equally often
     validation : HR images of *other subjects*; their mean PSNR is shown and logged
     steps : batches in all; with `resume` the number includes those already done
     folder : where checkpoint.safetensors goes, every `every` steps and at the end
-    start : a trained generator to go on from
-    network : arguments for `networks.create` (preset, channels, width, depth, ...); with `start`, only
-        "channels" counts: weights for one channel can go on with three, and the other way round
+    start : a trained network to go on from
+    network : arguments for `networks.create` (preset, channels, factor, width, ...); with `start`, only "channels" and
+        "factor" count: weights for one channel can go on with three, and those of SR3 and regression with any factor
     opponent : arguments for `networks.create_discriminator` (width, dense, extra_depth, ...)
-    terms : weights of "pixel" (L1), "mse", "perceptual" and "adversarial" in the generator's loss (default: by method)
+    terms : weights of "pixel" (L1), "mse", "perceptual" and "adversarial" in the loss (default: by method); for sr3,
+        "pixel" and "mse" are the norm of the difference between noise and prediction
     batch, patch : images per step over all processes, and HR pixels along a side
-    rate : Adam's learning rate; default 1e-3 falling on a cosine in the pixel stage, 1e-4 in the adversarial one
+    rate : Adam's learning rate; default 1e-4 in the adversarial stage; otherwise 1e-3 falling on a cosine, after
+        `warm_up` steps (at most a tenth of all) on which it rises
     average : how much of the moving average survives a step
+    blur : regression and sr3 as a cascade's second stage: blur the image to start from by a Gaussian of random width
+        up to so many HR pixels, since a first stage's images are not as sharp as real ones
+    shrink : a cascade's first stage: make HR images so many times smaller first
     device : "cpu", "cuda", "mps" or "auto"; `precision` : "32" or "bf16" (with channels-last memory)
     report : called after each step with the step number and the losses (and "psnr" where measured)
 
@@ -96,32 +108,49 @@ def train(
     fabric = _fabric(device, precision)
     torch.manual_seed(seed)
     form = network or {}
-    generator = networks.copy_of(start, channels=form.get("channels")) if start else networks.create(method, **form)
-    patches = Patches(sources, patch=patch, factor=generator.factor, channels=generator.channels)
-    terms = terms or ADVERSARIAL_WEIGHTS.get(method, {"pixel": 1.0})
+    if start is None:
+        generator = networks.create(method, **form)
+    else:
+        generator = networks.copy_of(start, channels=form.get("channels"), factor=form.get("factor"))
+    unet = isinstance(generator, SR3 | Regression)
+    patches = Patches(
+        sources, patch=patch, factor=generator.factor, channels=generator.channels, enlarged=unet, shrink=shrink
+    )
+    if isinstance(generator, SR3 | Regression) and generator.residual:
+        generator.scale = generator.arguments["scale"] = _residual_scale(patches, seed)
+    terms = terms or ADVERSARIAL_WEIGHTS.get(method, {"mse": 1.0} if unet else {"pixel": 1.0})
     rate = rate or (1e-4 if game else 1e-3)
     state = State(generator.train(), method if game else None, patch, average, fabric.device, opponent or {})
+    forward = state.generator.from_bicubic if isinstance(state.generator, Regression) else state.generator
     perceptual = losses.Perceptual().to(fabric.device) if terms.get("perceptual") else None
 
     checkpoint = Path(folder) / "checkpoint.safetensors"
     identity = {"method": method, "seed": seed, "batch": batch, "patch": patch, "rate": rate, "average": average,
-                "terms": terms, "arguments": generator.arguments, "images": len(patches)}  # fmt: skip
+                "terms": terms, "arguments": json.loads(json.dumps(generator.arguments)), "images": len(patches),
+                "blur": blur, "shrink": shrink}  # fmt: skip
     done, recent = state.restore(checkpoint, identity) if resume else (0, [])
     if not resume and checkpoint.exists():
         raise TrainingError(f"{checkpoint} exists: give resume=True to go on from it, or another folder")
 
+    alpha_bar = diffusion.schedule(generator.schedule if isinstance(generator, SR3) else "linear")
     with _Bar(steps, progress and fabric.is_global_zero) as bar:
         for step in range(done, steps):
             torch.manual_seed(mix(seed, step))  # whatever is random in a step depends on (seed, step) alone
             share = patches.batch(seed, step, batch, fabric.global_rank, fabric.world_size)
+            if blur:
+                share = (_blurred(share[0], blur, mix(seed, step)), share[1])
             lr, hr = (images.to(fabric.device, memory_format=torch.channels_last) for images in share)
-            state.set_rate(rate if game else cosine(rate, step, steps))
-            with fabric.autocast():
-                sr = state.generator(lr)
+            state.set_rate(rate if game else cosine(rate, step, steps, warm_up))
             values: dict[str, float] = {}
-            if state.discriminator is not None:
-                values["discriminator"] = _discriminator_step(fabric, state, sr.detach(), hr)
-            values |= _generator_step(fabric, state, sr, hr, terms, perceptual)
+            if method == "sr3":
+                noises = _noises(alpha_bar, hr, seed, step, batch, fabric)
+                values |= _denoising_step(fabric, state, lr, hr, noises, terms)
+            else:
+                with fabric.autocast():
+                    sr = forward(lr)
+                if state.discriminator is not None:
+                    values["discriminator"] = _discriminator_step(fabric, state, sr.detach(), hr)
+                values |= _generator_step(fabric, state, sr, hr, terms, perceptual)
             recent = _still_sane(recent, values, step, checkpoint)
             state.average.update_parameters(state.generator)
 
@@ -161,6 +190,16 @@ def _generator_step(
     loss = sum((terms[name] * value for name, value in parts.items()), torch.zeros((), device=sr.device))
     total = _update(fabric, loss, state.generator, state.optimisers["generator"])
     return {"generator": total, **{name: value.item() for name, value in parts.items()}}
+
+
+def _denoising_step(
+    fabric: Fabric, state: State, x: Tensor, hr: Tensor, noises: tuple[Tensor, Tensor], terms: dict[str, float]
+) -> dict[str, float]:
+    """Tell the noise in a noisy HR image, given the bicubic one and the noise level."""
+    level, noise = noises
+    with fabric.autocast():
+        loss = losses.denoising(state.generator, x, hr, level, noise, kind="mse" if terms.get("mse") else "l1")
+    return {"generator": _update(fabric, loss, state.generator, state.optimisers["generator"])}
 
 
 def _discriminator_step(fabric: Fabric, state: State, sr: Tensor, hr: Tensor) -> float:
@@ -203,19 +242,47 @@ def _still_sane(recent: list[float], values: dict[str, float], step: int, checkp
     return [*recent[-49:], loss]
 
 
-def cosine(rate: float, step: int, steps: int) -> float:
+def _noises(alpha_bar: Tensor, hr: Tensor, seed: int, step: int, batch: int, fabric: Fabric) -> tuple[Tensor, Tensor]:
+    """Noise levels (B,) and noise like HR of a denoising step: this process's share of the whole batch's."""
+    g = torch.Generator().manual_seed(mix(seed + 1, step))
+    u = (torch.rand((), generator=g) + torch.randperm(batch, generator=g) / batch) % 1
+    noise = torch.randn((batch, *hr.shape[1:]), generator=g)
+    share = slice(fabric.global_rank, None, fabric.world_size)
+    level = diffusion.noise_level(alpha_bar, u)[share]
+    return level.to(hr.device), noise[share].to(hr.device, memory_format=torch.channels_last)
+
+
+def _blurred(x: Tensor, most: float, seed: int) -> Tensor:
+    """Each image blurred by a Gaussian of a random width up to `most` pixels."""
+    widths = most * torch.rand(len(x), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([gaussian_blur(max(float(w), 0.1))(image[None]) for image, w in zip(x, widths, strict=True)])
+
+
+def _residual_scale(patches: Patches, seed: int) -> float:
+    """1/2 over the spread of HR - bicubic in 16 batches: then y_0 has the spread that schedules are made for (ours)."""
+    pairs = [patches.batch(seed, step, 16) for step in range(16)]
+    spread = torch.stack([(hr - x).square().mean() for x, hr in pairs]).mean().sqrt()
+    return round(0.5 / max(float(spread), 1e-3), 1)
+
+
+def cosine(rate: float, step: int, steps: int, warm_up: int = 50) -> float:
     """Learning rate of the pixel stage: up over 50 steps (at most a tenth of all), then down to zero on a cosine."""
-    warm = min(50, steps // 10) + 1
+    warm = min(warm_up, steps // 10) + 1
     return rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 @torch.no_grad()
 def validate(network: nn.Module, images: Sequence[Tensor], *, factor: int = 4) -> float:
-    """Mean PSNR (dB, R = 1, no border cut) of a generator on HR images (1, C, H, W). Leaves it in evaluation mode."""
+    """Mean PSNR (dB, R = 1, no border cut) of a network on HR images (1, C, H, W). Leaves it in evaluation mode.
+
+    For SR3 it is that of its first guess from pure noise: cheap, and it grows as the network learns.
+    """
     device, scores = next(network.eval().parameters()).device, []
     for hr in images:
         hr = crop_to_multiple(hr, factor).to(device)
-        scores.append(psnr(network(bicubic(factor)(hr)).clamp(0, 1), hr, data_range=1.0).item())
+        lr = bicubic(factor)(hr).clamp(0, 1)
+        sr = network.first_guess(lr) if isinstance(network, SR3) else network(lr)
+        scores.append(psnr(sr.clamp(0, 1), hr, data_range=1.0).item())
     return statistics.fmean(scores)
 
 

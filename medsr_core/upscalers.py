@@ -9,25 +9,45 @@ All of them assume that the LR image was made by D = bicubic(factor).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from medsr_core import degradation, networks, tiling
+from medsr_core import degradation, diffusion, networks, tiling
 from medsr_core.images import check_image
+from medsr_core.networks.sr3 import SR3, bicubic_start
+from medsr_core.networks.srgan import from_channels, to_channels
+from medsr_core.patches import mix
+
+STEPS, SAMPLER = 10, "dpm++"  # of sr3: the fewest steps as good as 100 ancestral ones, notebook 06 measures it
 
 
-def upscale(lr: Tensor, method: str = "bicubic", *, factor: int = 4, weights: str | Path = "general") -> Tensor:
+def upscale(
+    lr: Tensor,
+    method: str = "bicubic",
+    *,
+    factor: int = 4,
+    weights: str | Path = "general",
+    seed: int = 0,
+    steps: int | None = None,
+    sampler: str = SAMPLER,
+    report: Callable[[int, int], None] | None = None,
+) -> Tensor:
     """Super-resolve a batch of LR images.
 
     lr : Tensor (B, C, H, W), floating point, in [0, 1]
     method : one of `METHODS`
     factor : whole number, 1 or more: SR pixels per LR pixel along an axis
-    weights : of a trained method: brain, fundus, skin, heart, general, or a .safetensors file
+    weights : of a trained method: brain, fundus, skin, heart, general, or a .safetensors file. For sr3 and regression
+        also a cascade, "A,B": B enlarges what A made, and the factors multiply.
+    seed, steps, sampler : of sr3, which draws one sample, see `samples`
+    report : sr3 calls it after each step with (steps done, steps in all)
 
     Returns SR of shape (B, C, factor H, factor W), clipped to [0, 1].
     Raises ValueError for an unknown method (naming the known ones), a factor that is not a positive whole number or
@@ -41,17 +61,113 @@ def upscale(lr: Tensor, method: str = "bicubic", *, factor: int = 4, weights: st
         raise ValueError(f"factor is {factor}; give a whole number such as 2, 4 or 8")
     if method in CLASSICAL:
         return CLASSICAL[method](lr, int(factor)).clamp(0, 1)
-    network = trained(method, weights, int(factor)).to(lr.device)
-    return tiling.upscale(network, lr.float(), factor=network.factor).to(lr.dtype).clamp(0, 1)
+    if method == "sr3":
+        return samples(lr, 1, factor=factor, weights=weights, seed=seed, steps=steps, sampler=sampler, report=report)[0]
+    image = lr.float()
+    for network in cascade(method, weights, int(factor)):
+        assert not isinstance(network, SR3)
+        f = network.factor
+        image = tiling.upscale(network.to(lr.device), image, tile=512 // f, margin=64 // f, factor=f).clamp(0, 1)
+    return image.to(lr.dtype)
+
+
+def samples(
+    lr: Tensor,
+    count: int,
+    *,
+    factor: int = 4,
+    weights: str | Path = "general",
+    seed: int = 0,
+    steps: int | None = None,
+    sampler: str = SAMPLER,
+    project: str | None = None,
+    report: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Tensor:
+    """Draw SR images that SR3 holds possible for the LR images.
+
+    Parameters
+    ----------
+    lr : Tensor (B, C, h, w) in [0, 1]
+    count : how many; number i depends on (seed, i), not on `count`
+    factor, weights : see `upscale`
+    steps : network calls, 1 to 2000; default `STEPS`
+    sampler : ancestral, ddim or dpm++; `options` are its own, such as variance="posterior" or eta=0.5
+    project : make D(SR) = LR, by SR + D^+ (LR - D SR): None (not), "end" (of the finished image) or "steps" (of each
+        step's estimate; Wang et al. 2023, DDNM). Clipping to [0, 1] afterwards may undo a little of it.
+    report : called after each step with (steps done, steps in all)
+
+    Returns
+    -------
+    Tensor (count, B, C, factor h, factor w) in [0, 1]
+
+    Raises
+    ------
+    ValueError : no samples, steps outside 1 .. 2000, an unknown sampler or projection, weights of another factor
+    """
+    check_image(lr, name="LR image")
+    if count < 1:
+        raise ValueError(f"{count} samples; give 1 or more")
+    if project not in (None, "end", "steps"):
+        raise ValueError(f"project is {project!r}; give None, 'end' or 'steps'")
+    stages = cascade("sr3", weights, int(factor))
+    steps = STEPS if steps is None else steps
+    calls, done = count * len(stages) * steps, itertools.count(1)
+
+    def count_step(*_: Any) -> None:
+        if report:
+            report(next(done), calls)
+
+    drawn = []
+    for index in range(count):
+        sr, noise = lr.float(), _noise_from(mix(seed, index))
+        for network in stages:
+            assert isinstance(network, SR3)
+            walk = partial(
+                diffusion.sampler(sampler),
+                alpha_bar=diffusion.shorten(diffusion.schedule(network.schedule), steps),
+                noise=noise, report=count_step, **options,
+            )  # fmt: skip
+            sr = _draw(network.to(lr.device), sr, walk, noise, project)
+        drawn.append(sr.to(lr.dtype))
+    return torch.stack(drawn)
+
+
+def _draw(network: SR3, lr: Tensor, walk: Callable[..., Tensor], noise: diffusion.Noise, project: str | None) -> Tensor:
+    """One sample: from noise to y_0, and to an image."""
+    x = bicubic_start(network, lr)
+
+    def denoise(y: Tensor, level: Tensor) -> Tensor:
+        y0 = tiling.in_tiles(partial(network.denoise, noise_level=level), y, x)
+        if project != "steps":
+            return y0
+        return network.encode(_explain(network.decode(y0, x), to_channels(lr, network.channels), network.factor), x)
+
+    sr = from_channels(network.decode(walk(denoise, noise(x)), x), lr)
+    return (_explain(sr, lr, network.factor) if project else sr).clamp(0, 1)
+
+
+def _noise_from(seed: int) -> diffusion.Noise:
+    generator = torch.Generator().manual_seed(seed)
+    return lambda y: torch.randn(y.shape, generator=generator).to(y)
+
+
+def cascade(method: str, weights: str | Path, factor: int) -> list[networks.Network]:
+    """The networks that "A,B" names, one after the other; ValueError unless their factors multiply to `factor`."""
+    names = str(weights).split(",") if method in ("sr3", "regression") else [weights]
+    each = factor if len(names) == 1 else round(factor ** (1 / len(names)))
+    if each ** len(names) != factor:
+        raise ValueError(f"a cascade of {len(names)} networks of equal factors cannot enlarge {factor} times")
+    return [trained(method, name, each) for name in names]
 
 
 @lru_cache(maxsize=8)
-def trained(method: str, weights: str | Path = "general", factor: int = 4) -> networks.Generator:
+def trained(method: str, weights: str | Path = "general", factor: int = 4) -> networks.Network:
     """The network of a trained method, loaded once; raises ValueError if it was not trained for `factor`."""
-    network = networks.load(method, weights=weights)
+    network = networks.load(method, weights=weights, factor=factor)
     if network.factor != factor:
-        raise ValueError(f"{method} was trained for factor {network.factor}, not {factor}")
-    return network
+        raise ValueError(f"{weights} of {method} was trained for factor {network.factor}, not {factor}")
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def nearest(lr: Tensor, factor: int) -> Tensor:
