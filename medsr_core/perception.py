@@ -72,7 +72,7 @@ def features(images: Tensor, *, cell: int = 32, dark: float = 0.05) -> Tensor:
 # --- two sets of images ---------------------------------------------------------------------------------------------
 
 
-def frechet_distance(a: Tensor, b: Tensor, *, dimensions: int | None = 32) -> float:
+def frechet_distance(a: Tensor, b: Tensor, *, dimensions: int | None = 16) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2) of Gaussians fitted to two sets (Heusel et al. 2017, eq. 6).
 
     a, b : images (B, C, H, W), or rows of `features` (n, d)
