@@ -170,6 +170,22 @@ def available(method: str, factor: int = 4) -> list[str]:
     return sorted(name for name in names if "-" not in name)  # medgan-pixel-brain belongs to medgan-pixel
 
 
+def interpolated(method: str, amount: float, *, weights: str | Path = "general") -> Network:
+    """Between a pixel-trained network (amount 0) and the adversarial one that grew from it (1): weights mixed in that
+    proportion (Wang et al. 2018, ESRGAN, section 3.4).
+
+    method : srgan or medgan
+    amount : 0 to 1, also a little beyond
+    weights : a shipped set that both have
+    """
+    if method not in ADVERSARIAL:
+        raise ValueError(f"{method!r} did not grow from a pixel-trained network; give {' or '.join(ADVERSARIAL)}")
+    start, end = (load(name, weights=weights) for name in (ADVERSARIAL[method], method))
+    mixed = {name: torch.lerp(tensor, end.state_dict()[name], amount) for name, tensor in start.state_dict().items()}
+    start.load_state_dict(mixed)
+    return start
+
+
 def weights_for(data: str) -> str:
     """The shipped weights for a data set: its own if there are some, else "general"."""
     return data if data in available("srresnet") else "general"

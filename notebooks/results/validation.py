@@ -17,9 +17,9 @@ import json
 from pathlib import Path
 
 import torch
+from held_out import HELD_OUT
 
 import data_fetch
-from held_out import HELD_OUT
 from medsr_core import distortions, metrics, perception
 from medsr_core.degradation import crop_to_multiple
 
