@@ -1,0 +1,62 @@
+"""Are the vessels still there? Dice of a classical segmentation on restored retinas, for notebook 09.
+
+    python notebooks/results/vessels.py --data ../shared/data
+
+`--data` names a folder whose sub-folder fundus holds CHASE_DB1: photographs and the first observer's masks
+(`*_1stHO.png`). Photographs and masks are halved by 2x2 means, since the photographs are oversampled; the threshold is
+chosen on the left eyes of children 01 to 08, the scores are of children 09 and 10, whom no training saw. Writes
+vessels.json beside this file: Dice against the observer's mask, and against the segmentation of the true image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from medsr_core import degradation, images, metrics, networks, upscalers, vessels
+
+
+def study(folder: Path) -> list[dict]:
+    """One row per photograph, factor and method."""
+    training = [halved(folder, f"Image_{child:02d}L") for child in range(1, 9)]
+    threshold = vessels.best_threshold(*zip(*training, strict=True))
+    rows = []
+    for name in ("Image_09L", "Image_09R", "Image_10L", "Image_10R"):
+        hr, mask = halved(folder, name)
+        true, inside = vessels.segment(hr, threshold), vessels.field_of_view(hr, 13)
+        for factor in (4, 8):
+            lr = degradation.bicubic(factor)(hr).clamp(0, 1)
+            trained = [method for method in networks.FAMILY if "fundus" in networks.available(method, factor)]
+            for method in ("HR", "bicubic", "tv", *trained):
+                sr = hr if method == "HR" else upscalers.upscale(lr, method, factor=factor, weights="fundus")
+                found = vessels.segment(sr, threshold)
+                row = {"image": name, "subject": name[:8], "factor": factor, "method": method}
+                row |= {"dice": round(vessels.dice(found, mask, inside), 4)}
+                row |= {"dice_hr": round(vessels.dice(found, true, inside), 4)}
+                psnr = None if method == "HR" else round(metrics.psnr(sr, hr, data_range=1.0).item(), 3)
+                rows.append(row | {"psnr": psnr, "threshold": round(threshold, 3)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def halved(folder: Path, name: str) -> tuple[Tensor, np.ndarray]:
+    """Photograph and mask at half the resolution, cut to multiples of 16."""
+    pixels = images.read(folder / f"{name}.jpg").pixels
+    mask = torch.from_numpy(np.array(Image.open(folder / f"{name}_1stHO.png")) > 0).float()[None, None]
+    small, drawn = (degradation.crop_to_multiple(degradation.box(2)(x), 16) for x in (pixels, mask))
+    return small, drawn[0, 0].numpy() >= 0.5
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with fundus")
+    given = parser.parse_args()
+    torch.set_grad_enabled(False)
+    lines = ",\n".join(json.dumps(row) for row in study(given.data / "fundus"))
+    Path(__file__).with_name("vessels.json").write_text(f"[\n{lines}\n]\n")
