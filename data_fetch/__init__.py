@@ -20,7 +20,7 @@ from data_fetch.fetched import fetched_set, mask_set, parse
 from data_fetch.folder import folder_set
 from data_fetch.sets import SPLITS, DataError, ImageSet, Scan, spread
 
-__all__ = ["SOURCES", "SPLITS", "DataError", "ImageSet", "Scan", "describe", "load", "masks", "names"]
+__all__ = ["SOURCES", "SPLITS", "DataError", "ImageSet", "Scan", "describe", "load", "masks", "names", "parse"]
 
 _NO_SKIN = (
     "skin: no package carries dermoscopy pictures, so none are embedded. The public ISIC archive has them: "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medsr_core.cli_data import data_group
+from medsr_core.cli_data import DATA_FOLDER, data_group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="medsr", prog_name="medsr")
+@DATA_FOLDER
 def main() -> None:
     """Medical image super-resolution, to try out: restore a scan from few pixels and measure what came back.
 
@@ -104,10 +105,9 @@ def _known_data(name: str) -> str:
     """A set's name as it is, or the absolute path of an existing file or folder, since notebooks run elsewhere."""
     import data_fetch
 
-    if name in data_fetch.names():
+    if name in data_fetch.names() or data_fetch.parse(name) or not Path(name).exists():
+        data_fetch.load(name, limit=1)  # raises if it is not here, and says what to do
         return name
-    if not Path(name).exists():
-        data_fetch.load(name)  # raises, and says what to do
     return str(Path(name).resolve())
 
 
@@ -325,7 +325,7 @@ def _sources(names: tuple[str, ...], holdout: tuple[str, ...]) -> tuple[list[lis
     sources, validation = [], []
     for name in names:
         if holdout and name not in data_fetch.names():
-            ours, held = split(data_fetch.load(name), holdout)
+            ours, held = split(data_fetch.load(name, split="all"), holdout)
         else:
             ours, held = (list(data_fetch.load(name, split=part)) for part in ("train", "validation"))
         sources.append([scan.pixels for scan in ours])

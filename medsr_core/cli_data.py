@@ -68,7 +68,9 @@ def list_data() -> None:
         counts = [str(facts["scans"][split]) for split in ("train", "validation", "test")]
         table.add_row(name, facts["title"], " x ".join(map(str, facts["size"])), *counts)
     console.print(table)
-    table = Table("name", "what", "size", "licence", "by medsr data", "here", title="To fetch or import", title_justify="left")
+    table = Table(
+        "name", "what", "size", "licence", "by medsr data", "here", title="To fetch or import", title_justify="left"
+    )
     for source in data_fetch.SOURCES.values():
         how = "get" if source.direct else "import"
         table.add_row(source.name, source.title, source.volume, source.licence, how, parts.status(source) or "no")
