@@ -24,8 +24,12 @@ WEIGHTS = click.option(
     "--weights",
     default="general",
     show_default=True,
-    help="Of a trained method: brain, fundus, skin, heart, general, or a .safetensors file.",
+    help="Of a trained method: brain, fundus, skin, heart, general, or a .safetensors file. Of sr3 and regression also "
+    "a cascade, A,B.",
 )
+SEED = click.option("--seed", default=0, show_default=True, help="Of sr3: same seed, same image, on the same machine.")
+STEPS = click.option("--steps", type=click.IntRange(min=1), help="Of sr3: network calls for one image. [default: 10]")
+NO_DEVICE = "This is no diagnostic device: what a method adds to a scan is an estimate, and may be invented."
 
 
 class Refused(click.ClickException):
@@ -130,7 +134,8 @@ def _score_all(names: list[str] | None, target: Path, console: Console) -> str:
         except data_fetch.DataError as error:
             console.print(f"{name} is not scored: {error}")
             continue
-        scores += evaluation.evaluate(scans, [*CLASSICAL.split(","), *networks.FAMILY])
+        trained = [method for method in networks.FAMILY if "general" in networks.available(method)]
+        scores += evaluation.evaluate(scans, [*CLASSICAL.split(","), *trained])
     evaluation.write_json(scores, target)
     console.print()
     _print_table(scores, console)
@@ -152,32 +157,73 @@ def _print_table(scores: list[dict[str, Any]], console: Console) -> None:
               help="The file to write; its ending names the format.")  # fmt: skip
 @click.option("--method", default="tv", show_default=True,
               help="How to upscale: nearest, bilinear, bicubic, lanczos, backprojection, tv; or a trained network: "
-                   "srresnet, srgan, medgan-pixel, medgan.")  # fmt: skip
+                   "srresnet, srgan, medgan-pixel, medgan, regression, sr3.")  # fmt: skip
 @click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="How many times larger.")
 @WEIGHTS
-def enhance(source: Path, output: Path, method: str, factor: int, weights: str) -> None:
+@click.option("--samples", type=click.IntRange(min=2), help="Of sr3: draw so many images, and write their mean and "
+              "their spread beside the first.")  # fmt: skip
+@SEED
+@STEPS
+@click.option("--sampler", default="dpm++", show_default=True, help="Of sr3: ancestral, ddim or dpm++.")
+def enhance(
+    source: Path, output: Path, method: str, factor: int, weights: str, samples: int | None, **options: Any
+) -> None:
     """Make one image larger.
 
     PNG, JPEG, TIFF, DICOM or NIfTI in and out. Of a volume or clip every slice or frame is enlarged, in its plane only.
     The file's pixel spacing is divided by the factor. What is added is an estimate: not for diagnosis.
+
+    With --samples 8, OUTPUT is one sample; OUTPUT-mean is the mean of the samples and OUTPUT-spread their standard
+    deviation, ten times, so that it can be seen: white is a tenth of the image's range, or more.
     """
-    from rich.console import Console
-    from rich.progress import track
-
-    from medsr_core import evaluation, images, upscalers
-
-    (method,) = evaluation.check_methods([method])
-    _check_output(source, output)
-    stack = images.read(source)
-    if len(stack.pixels) > 1 and images.format_of(output) not in ("TIFF", "DICOM", "NIfTI"):
-        raise ValueError(f"{source} has {len(stack.pixels)} images; write them to .tif, .dcm or .nii.gz, not {output}")
-    slices = track(stack.pixels.split(1), description=f"{method} ×{factor}", console=Console(stderr=True))
     import torch
 
-    sr = torch.cat([upscalers.upscale(image, method, factor=factor, weights=weights) for image in slices])
-    images.write(output, sr, like=stack)
-    height, width = sr.shape[-2:]
-    click.echo(f"{output}: {len(sr)} image(s) of {height}x{width} pixels, {method} ×{factor}")
+    from medsr_core import evaluation, images
+
+    (method,) = evaluation.check_methods([method])
+    if samples and method != "sr3":
+        raise ValueError(f"{method} has one answer, not {samples}; --samples is for sr3")
+    stack = images.read(source)
+    outputs = [output, *(_beside(output, what) for what in ("mean", "spread"))] if samples else [output]
+    for path in outputs:
+        _check_output(source, path)
+        if len(stack.pixels) > 1 and images.format_of(path) not in ("TIFF", "DICOM", "NIfTI"):
+            raise ValueError(f"{source} has {len(stack.pixels)} images; write them to .tif, .dcm or .nii.gz, not {path}")
+    click.echo(NO_DEVICE, err=True)
+    drawn = _enlarged(stack.pixels, method, samples, factor=factor, weights=weights, **options)
+    results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
+    for path, sr in zip(outputs, results, strict=True):
+        images.write(path, sr.to(torch.float32), like=stack)
+        click.echo(f"{path}: {len(sr)} image(s) of {sr.shape[-2]}x{sr.shape[-1]} pixels, {method} ×{factor}")
+
+
+def _enlarged(pixels: Any, method: str, samples: int | None, **options: Any) -> Any:
+    """Slice by slice, with a progress bar: (samples or 1, N, C, H, W)."""
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from medsr_core import upscalers
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task, slices = bar.add_task(f"{method} ×{options['factor']}", total=len(pixels)), []
+        for index, image in enumerate(pixels.split(1)):
+
+            def report(done: int, steps: int, index: int = index) -> None:
+                bar.update(task, completed=index + done / steps)
+
+            if samples:
+                slices.append(upscalers.samples(image, samples, report=report, **options))
+            else:
+                slices.append(upscalers.upscale(image, method, report=report, **options)[None])
+            bar.update(task, completed=index + 1)
+    return torch.cat(slices, 1)
+
+
+def _beside(output: Path, what: str) -> Path:
+    """scan.nii.gz -> scan-mean.nii.gz."""
+    stem, *endings = output.name.partition(".")
+    return output.with_name(f"{stem}-{what}{''.join(endings)}")
 
 
 def _check_output(source: Path, output: Path) -> None:
@@ -217,7 +263,7 @@ def evaluate(
 
     Makes LR images from it, restores them and compares with the originals. Prints mean PSNR, SSIM and consistency with
     95 % bootstrap intervals. Methods: nearest, bilinear, bicubic, lanczos, backprojection, tv; and, trained, for
-    factor 4: srresnet, srgan, medgan-pixel, medgan.
+    factor 4: srresnet, srgan, medgan-pixel, medgan, regression, sr3.
 
     The protocol: images in [0, 1], gray or RGB as stored, cropped to a multiple of the factor; LR by antialiased
     bicubic; no rounding to 8 bits unless asked; a border of FACTOR pixels is not counted.
@@ -233,9 +279,7 @@ def evaluate(
     scans = data_fetch.load(data, split=split, limit=None if subjects else limit)
     if subjects:
         scans = scans.of_subjects(subjects, limit=limit)
-    scores = evaluation.evaluate(
-        scans, names, factor=factor, weights=weights, eight_bit=eight_bit, features=features
-    )
+    scores = evaluation.evaluate(scans, names, factor=factor, weights=weights, eight_bit=eight_bit, features=features)
     if out is not None:
         evaluation.write_json(scores, out)
     _print_table(scores, Console())
@@ -264,15 +308,24 @@ def _check_writable(out: Path) -> None:
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in that folder.")
 @click.option("--start", metavar="WEIGHTS", help="Weights to go on from; srgan and medgan need them. [default: general "
               "for srgan and medgan, none otherwise]")  # fmt: skip
-@click.option("--size", type=click.Choice(["teaching", "paper"]), default="teaching", show_default=True,
-              help="Of a network that starts from nothing.")  # fmt: skip
+@click.option("--size", type=click.Choice(["teaching", "paper", "16-128", "64-256", "64-512", "256-1024"]),
+              default="teaching", show_default=True,
+              help="Of a network that starts from nothing; the last four are SR3's tasks.")  # fmt: skip
+@click.option("--factor", type=click.Choice(["2", "4", "8", "16"]),
+              help="Of regression and sr3; srresnet and srgan know 2, 4 and 8. [default: that of --start or --size]")  # fmt: skip
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Gray or colour.")
-@click.option("--loss", type=click.Choice(["l1", "mse"]), default="l1", show_default=True,
-              help="Pixel error of the pixel stage.")  # fmt: skip
+@click.option("--loss", type=click.Choice(["l1", "mse"]),
+              help="Of the pixel stage and sr3. [default: mse for regression and sr3, l1 otherwise]")  # fmt: skip
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Patches per step.")
 @click.option("--patch", default=96, show_default=True, type=click.IntRange(min=16), help="HR pixels along a side.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True),
               help="Learning rate. [default: 1e-3, or 1e-4 against a discriminator]")  # fmt: skip
+@click.option("--warm-up", default=50, show_default=True, type=click.IntRange(min=0),
+              help="Steps on which the rate rises, at most a tenth of all.")  # fmt: skip
+@click.option("--blur", default=0.0, show_default=True, type=click.FloatRange(min=0),
+              help="Of regression and sr3 as second stage of a cascade: blur what they start from by up to so many pixels.")  # fmt: skip
+@click.option("--shrink", default=1, show_default=True, type=click.IntRange(min=1),
+              help="Of the first stage of a cascade: make the images so many times smaller first.")  # fmt: skip
 @click.option("--average", default=0.999, show_default=True, type=click.FloatRange(0, 1, max_open=True),
               help="Share of the moving average that survives a step.")  # fmt: skip
 @click.option("--every", default=100, show_default=True, type=click.IntRange(min=1), help="Steps between checkpoints.")
@@ -282,26 +335,30 @@ def _check_writable(out: Path) -> None:
               help="bf16 takes half the time where the processor knows it.")  # fmt: skip
 def train(
     method: str, data: tuple[str, ...], holdout: tuple[str, ...], out: Path | None, start: str | None, size: str,
-    channels: str, loss: str, **options: Any,
+    channels: str, factor: str | None, loss: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train a network.
 
-    METHOD is srresnet or medgan-pixel (for pixel error), or srgan or medgan (on from there, against a discriminator).
+    METHOD is srresnet, medgan-pixel or regression (for pixel error), srgan or medgan (on from there, against a
+    discriminator), or sr3 (to remove noise).
     Ctrl-C, a crash or a kill lose at most the steps since the last checkpoint: call it again with --resume. Several
     processes: torchrun --nproc-per-node 2 -m medsr_core.cli train ... Afterwards:
 
     medsr evaluate --data brain --methods bicubic,METHOD --weights checkpoints/METHOD/generator.safetensors
+
+    SR3 on your own photographs, as on the paper's faces: medsr train sr3 --size 16-128 --data FOLDER --steps 100000
+    --patch 128 --batch 256 --rate 1e-4 --warm-up 10000
     """
     from medsr_core import networks, training
 
     folder = out or Path("checkpoints") / method
     if start is None and method in networks.ADVERSARIAL:
         start = "general"
-    arguments: dict[str, Any] = {"channels": int(channels)}
-    if loss == "mse":
+    arguments: dict[str, Any] = {"channels": int(channels)} | ({"factor": int(factor)} if factor else {})
+    if loss:
         if method in networks.ADVERSARIAL:
             raise ValueError(f"--loss is for the pixel stage; {method} plays against a discriminator")
-        options["terms"] = {"mse": 1.0}
+        options["terms"] = {"mse": 1.0} if loss == "mse" else {"pixel": 1.0}
     generator = None
     if start is not None:
         generator = networks.load(networks.ADVERSARIAL.get(method, method), weights=start)

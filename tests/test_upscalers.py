@@ -110,26 +110,42 @@ def test_bad_images_are_named(lr, error, message):
         upscalers.upscale(lr)
 
 
+def tiny(method, path):
+    """A small network with random weights, also in its last layer, saved to `path`."""
+    torch.manual_seed(0)
+    unet = method in ("regression", "sr3")
+    small = {"width": 4, "multipliers": (1, 2)} if unet else {"width": 8, "depth": 1, "tail": 4}
+    network = networks.create(method, **small)
+    torch.nn.init.normal_(network.unet.last[-1].weight if unet else network.last.weight, std=0.05 if unet else 0.01)
+    networks.save(network, path)
+    return network.eval()
+
+
 @pytest.mark.parametrize("method", networks.FAMILY)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_trained_methods_keep_the_contract(method, channels, tmp_path):
-    torch.manual_seed(0)
-    generator = networks.create(method, depth=1, width=8, tail=4)
-    torch.nn.init.normal_(generator.last.weight, std=0.01)
-    networks.save(generator, tmp_path / "tiny.safetensors")
+    path = tmp_path / "tiny.safetensors"
+    network = tiny(method, path)
     lr = torch.rand(2, channels, 9, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sr = upscalers.upscale(lr, method, weights=str(tmp_path / "tiny.safetensors"))
-    expected = generator.eval()(lr.float()).clamp(0, 1)
-    assert sr.shape == (2, channels, 36, 28) and sr.dtype == lr.dtype
-    assert (sr - expected).abs().max() < 1e-5 and (sr - upscalers.upscale(lr, "bicubic")).abs().max() > 1e-3
+    sr = upscalers.upscale(lr, method, weights=str(path))
+    assert sr.shape == (2, channels, 36, 28) and sr.dtype == lr.dtype and sr.min() >= 0 and sr.max() <= 1
+    assert (sr - upscalers.upscale(lr, "bicubic")).abs().max() > 1e-3
+    if method == "sr3":
+        assert torch.equal(sr, upscalers.samples(lr, 1, weights=str(path))[0])
+    else:
+        with torch.no_grad():
+            assert (sr - network(lr.float()).clamp(0, 1)).abs().max() < 1e-5
 
 
-def test_trained_methods_refuse_other_factors_and_missing_weights():
-    lr = torch.zeros(1, 1, 8, 8)
-    with pytest.raises(ValueError, match=r"shipped: .*brain"):
+def test_trained_methods_refuse_other_factors_and_missing_weights(tmp_path):
+    lr, path = torch.zeros(1, 1, 8, 8), tmp_path / "tiny.safetensors"
+    tiny("srresnet", path)
+    with pytest.raises(ValueError, match=r"shipped: 4x: .*brain"):
         upscalers.upscale(lr, "srresnet", weights="kidney")
-    with pytest.raises(ValueError, match="factor 4, not 2"):
+    with pytest.raises(ValueError, match=r"factor 2; shipped: 4x: .*brain"):
         upscalers.upscale(lr, "srresnet", weights="brain", factor=2)
+    with pytest.raises(ValueError, match="factor 4, not 2"):
+        upscalers.upscale(lr, "srresnet", weights=path, factor=2)
 
 
 def test_shipped_brain_weights_beat_bicubic_on_slices_they_never_saw():
