@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medsr_core import degradation, metrics, upscalers
+from medsr_core import degradation, diffusion, lesions, metrics, restoration, upscalers
 
 
 def _verdict(checks: list[tuple[Callable[[], Any], str]], praise: str) -> None:
@@ -142,4 +142,157 @@ def check_verdict(function: Callable[[metrics.Interval], str]) -> None:
             (lambda: says(-0.1, 0.3) == "tie", "An interval around zero does not tell: a tie."),
         ],
         "Above zero, below zero, or a tie.",
+    )
+
+
+def check_two_steps(function: Callable[[float, float], tuple[float, float]]) -> None:
+    """Notebook 05: the coefficient of y_0 and the noise's spread in y_2, against 100,000 walks of two steps."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 100_000, 1, 1, 1, generator=generator)
+
+    def walked(a_1: float, a_2: float) -> tuple[float, float]:
+        y_1 = diffusion.diffuse_step(torch.ones_like(first), a_1, first)
+        y_2 = diffusion.diffuse_step(y_1, a_2, second)
+        return y_2.mean().item(), y_2.std().item()
+
+    def right(which: int, a_1: float, a_2: float) -> bool:
+        return abs(float(function(a_1, a_2)[which]) - walked(a_1, a_2)[which]) < 0.01
+
+    _verdict(
+        [
+            (lambda: len(function(0.9, 0.8)) == 2, "Return two numbers: y_0's coefficient, and the noise's spread."),
+            (
+                lambda: right(0, 0.9, 0.8) and right(0, 0.5, 0.3),
+                "The coefficient of y_0: put y_1 into the second step. By which two roots is y_0 multiplied?",
+            ),
+            (
+                lambda: right(1, 0.9, 0.8) and right(1, 0.5, 0.3),
+                "The spread: variances of independent noise add, spreads do not. The first noise shrinks in the second "
+                "step. Take the root at the end.",
+            ),
+        ],
+        "As 100,000 walks: sqrt(a_1 a_2) and sqrt(1 - a_1 a_2). T steps go the same way, with g_t = a_1 a_2 ... a_t.",
+    )
+
+
+def check_noisy_batch(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    """Notebook 05: `function(y0, levels, noise)` with one noise level per image of the batch."""
+    y0, noise = torch.randn(2, 8, 1, 6, 8, generator=torch.Generator().manual_seed(0))
+    levels = torch.linspace(0.05, 0.95, 8)
+
+    def misses(i: int) -> float:
+        g = float(levels[i])
+        return float((function(y0, levels, noise)[i] - g**0.5 * y0[i] - (1 - g) ** 0.5 * noise[i]).abs().max())
+
+    one = torch.full((8,), 0.3)
+    _verdict(
+        [
+            (lambda: function(y0, levels, noise).shape == y0.shape, "It must return a batch of the shape of y0."),
+            (
+                lambda: (function(y0, one, noise) - 0.3**0.5 * y0 - 0.7**0.5 * noise).abs().max() < 1e-5,
+                "Even with equal levels it is not sqrt(g) y0 + sqrt(1 - g) noise.",
+            ),
+            (
+                lambda: max(map(misses, range(8))) < 1e-5,
+                "Right when all levels are equal. (8,) against (8, 1, 6, 8) lines up with the *columns*: view it anew.",
+            ),
+        ],
+        "Every image has its own noise level.",
+    )
+
+
+def check_blur_width(function: Callable[[Tensor, Tensor], float]) -> None:
+    """Notebook 10: `function(frequencies, left)`, sigma in pixels from the power that a Gaussian left."""
+    f = torch.linspace(0.015, 0.085, 12, dtype=torch.float64)
+
+    def found(sigma: float, gain: float = 1.0) -> float:
+        power = gain * torch.exp(-((2 * torch.pi * sigma * f) ** 2))
+        return float(function(f, power))
+
+    _verdict(
+        [
+            (
+                lambda: abs(found(1.5) - 1.5) < 0.01 and abs(found(2.5) - 2.5) < 0.01,
+                "log(left) falls along a straight line over frequencies²; which slope has it, in terms of sigma? "
+                "torch.log, and least squares for the slope.",
+            ),
+            (
+                lambda: abs(found(2.0, 0.4) - 2.0) < 0.01,
+                "Right if the image is as bright as the examples. A darker one shifts the whole line: "
+                "only its slope counts. Subtract the means first.",
+            ),
+        ],
+        "The slope is -4 pi² sigma²: the blur is read off the image, although nobody told it.",
+    )
+
+
+def check_kept_samples(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    """Notebook 10: `function(sr, samples, mask)` puts measured k-space samples back."""
+    sr, hr = _test_image(), _test_image(1)
+    mask, samples = restoration.scan_lines((64, 64), 4), restoration.kspace(hr)
+
+    def samples_of(image: Tensor) -> Tensor:
+        return restoration.kspace(image)[..., mask]
+
+    _verdict(
+        [
+            (
+                lambda: not function(sr, samples, mask).is_complex(),
+                "An image is real: end with torch.fft.ifft2(...).real.",
+            ),
+            (
+                lambda: (samples_of(function(sr, samples, mask)) - samples[..., mask]).abs().max() < 1e-4,
+                "The measured samples are not in your answer yet. torch.where(mask, measured, own), in k-space; "
+                "and norm='ortho' both ways.",
+            ),
+            (
+                lambda: (function(sr, samples, mask) - restoration.keeps(samples, mask)(sr)).abs().max() < 1e-4,
+                "The measured samples are there, but others were changed too: they are all that SR adds.",
+            ),
+        ],
+        "Measured samples are the scanner's, the rest is SR's.",
+    )
+
+
+def check_error_split(function: Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor]]) -> None:
+    """Notebook 09: `function(sr, hr, D)`, the error in what D measures and in what it cannot see."""
+    D = degradation.bicubic(4)
+    sr, hr = _test_image(), _test_image(1)
+    expected = [part.square().mean().item() for part in (D.range_part(sr - hr), D.null_part(sr - hr))]
+
+    def part(which: int) -> float:
+        return float(torch.as_tensor(function(sr, hr, D)[which]).mean())
+
+    _verdict(
+        [
+            (lambda: len(function(sr, hr, D)) == 2, "Return two numbers: measured and invented."),
+            (
+                lambda: abs(part(0) - expected[0]) < 1e-5,
+                "The first is the mean square of the error's range part: D.range_part(sr - hr).",
+            ),
+            (lambda: abs(part(1) - expected[1]) < 1e-5, "The second is the same with D.null_part."),
+        ],
+        "They add up to the MSE, since the two parts are orthogonal.",
+    )
+
+
+def check_auc(function: Callable[[Tensor, Tensor], float]) -> None:
+    """Notebook 09: `function(present, absent)`, the chance that a lesion scores higher than none."""
+    generator = torch.Generator().manual_seed(0)
+    absent = torch.randn(40, generator=generator)
+    present = torch.randn(30, generator=generator) + 1
+
+    def right(a: Tensor, b: Tensor) -> bool:
+        return abs(float(function(a, b)) - lesions.auc(a, b)) < 1e-3
+
+    _verdict(
+        [
+            (lambda: right(absent + 10, absent), "Perfectly separated scores have an AUC of 1."),
+            (
+                lambda: right(present, absent),
+                "Compare *every* lesion with *every* place without: present[:, None] > absent.",
+            ),
+            (lambda: right(absent, absent), "With equal scores it must be 0.5: a tie counts half."),
+        ],
+        "1 is perfect, 0.5 is a coin.",
     )
