@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from data_fetch.sets import DataError
 from data_fetch.store import Files, Progress
@@ -196,6 +196,12 @@ def _tar(archive: Path | IO[bytes]) -> _Raw:
                 kind = "link"
             yield info.name, info.size, kind, lambda info=info: _extract(file, info)  # type: ignore[misc]
             file.members = []  # type: ignore[attr-defined]  # else a tar of a million files is remembered file by file
+        stream: Any = file.fileobj
+        stream.seek(file.offset)
+        if stream.read(512) != bytes(512):  # tarfile takes a damaged header for the end
+            raise tarfile.ReadError("it breaks off, or a header is damaged")
+        if isinstance(archive, Path) and len(stream.read(CHUNK)) == CHUNK:  # to the end, so that gzip compares its CRC
+            raise tarfile.ReadError("something follows its end")
 
 
 def _extract(file: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
