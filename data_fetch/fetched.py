@@ -19,9 +19,9 @@ from data_fetch.sets import DataError, Entry, ImageSet, Spacing, spread
 
 def parse(name: str) -> tuple[Source, int] | None:
     """Source and HR side of "ffhq" or "ffhq-512" (a square set of another size than the papers'); None if unknown."""
-    base, _, side = name.partition("-")
+    base, dash, side = name.partition("-")
     source = SOURCES.get(base)
-    if source is None or (side and (source.kind != "photograph" or not re.fullmatch(r"[1-9]\d{1,3}", side))):
+    if source is None or (dash and (source.kind != "photograph" or not re.fullmatch(r"[1-9]\d{1,3}", side))):
         return None
     return source, int(side) if side else source.size[1]
 

@@ -6,10 +6,14 @@ import gzip
 import io
 import tarfile
 import zipfile
+import zlib
+from pathlib import Path
 
 import nibabel
 import numpy as np
 from PIL import Image
+
+from data_fetch import bring
 
 
 def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -75,3 +79,74 @@ def chase() -> bytes:
             files[f"Image_{number:02d}{eye}_1stHO.png"] = vessels("PNG", (48, 50), number)
             files[f"Image_{number:02d}{eye}_2ndHO.png"] = vessels("PNG", (48, 50), number + 99)
     return zipped(files)
+
+
+def drive(part: str, numbers: range) -> dict[str, bytes]:
+    files = {}
+    for n in numbers:
+        files[f"{part}/images/{n:02d}_{part}.tif"] = picture("TIFF", (584, 565, 3), n)
+        files[f"{part}/1st_manual/{n:02d}_manual1.gif"] = vessels("GIF", (584, 565), n)
+        files[f"{part}/mask/{n:02d}_{part}_mask.gif"] = vessels("GIF", (584, 565), n + 50)
+    return files
+
+
+def brats(patients: int = 4, year: int = 2020) -> dict[str, bytes]:
+    files = {}
+    for n in range(1, patients + 1):
+        name = f"BraTS20_Training_{n:03d}" if year == 2020 else f"BraTS-GLI-{(n + 1) // 2:05d}-{n % 2:03d}"
+        contrasts = ("_t1", "_t1ce", "_t2", "_flair") if year == 2020 else ("-t1n", "-t1c", "-t2w", "-t2f")
+        for k, contrast in enumerate(contrasts):
+            files[f"{name}/{name}{contrast}.nii.gz"] = nifti(head(10 * n + k))
+        files[f"{name}/{name}{'_' if year == 2020 else '-'}seg.nii.gz"] = nifti(head(n))
+    return files
+
+
+def msd(patients: range = range(1, 5)) -> dict[str, bytes]:
+    files = {}
+    for n in patients:
+        volume = head(n, (32, 32, 10, 4)).astype(np.float32)
+        files[f"Task01_BrainTumour/imagesTr/._BRATS_{n:03d}.nii.gz"] = b"litter"
+        files[f"Task01_BrainTumour/imagesTr/BRATS_{n:03d}.nii.gz"] = nifti(volume)
+        files[f"Task01_BrainTumour/labelsTr/BRATS_{n:03d}.nii.gz"] = nifti(volume[..., 0])
+    files["Task01_BrainTumour/imagesTs/BRATS_485.nii.gz"] = nifti(head(485, (32, 32, 10, 4)).astype(np.float32))
+    files["Task01_BrainTumour/dataset.json"] = b"{}"
+    return files
+
+
+def camus(patients: int = 4, kind: str = "nii.gz") -> dict[str, bytes]:
+    files = {}
+    for n in range(1, patients + 1):
+        for view in ("2CH", "4CH"):
+            base = f"patient{n:04d}/patient{n:04d}_{view}"
+            for phase in ("ED", "ES"):
+                frame = np.random.default_rng(n).integers(0, 256, (50, 90), np.uint8)  # x, y
+                if kind == "nii.gz":
+                    image = nibabel.Nifti1Image(frame, np.diag([-0.3, -0.15, 1, 1]))
+                    files[f"database_nifti/{base}_{phase}.nii.gz"] = gzip.compress(image.to_bytes())
+                    files[f"database_nifti/{base}_{phase}_gt.nii.gz"] = gzip.compress(image.to_bytes())
+                    continue
+                pressed = n % 2 == 0
+                raw = frame.tobytes(order="F")
+                name = f"{Path(base).name}_{phase}.{'zraw' if pressed else 'raw'}"
+                files[f"training/{base}_{phase}.mhd"] = (
+                    f"ObjectType = Image\nNDims = 3\nBinaryData = True\nCompressedData = {pressed}\n"
+                    "ElementSpacing = 0.3 0.15 1\nDimSize = 50 90 1\nElementType = MET_UCHAR\n"
+                    f"ElementDataFile = {name}\n"
+                ).encode()
+                files[f"training/{Path(base).parent}/{name}"] = zlib.compress(raw) if pressed else raw
+            half = nibabel.Nifti1Image(np.zeros((5, 9, 4), np.uint8), np.eye(4))
+            files[f"database_nifti/{base}_half_sequence.nii.gz"] = gzip.compress(half.to_bytes())
+    return files
+
+
+def write(place: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    return place
+
+
+def taken(name: str, path: Path) -> list[str]:
+    said: list[str] = []
+    bring.bring(name, path, say=said.append)
+    return said
