@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medsr_core import degradation, exercises, lesson, upscalers
+from medsr_core import degradation, diffusion, exercises, lesson, upscalers
 from medsr_core.lesson import A_DATA_SET, between, check_parameters, one_of
 
 WRITTEN = {"data": "brain", "factor": 4, "sigma": 1.0, "show": True}
@@ -101,6 +101,13 @@ def says(capsys, check, answer):
         (exercises.check_verdict, lambda interval: "tie", "specialist is better"),
         (exercises.check_verdict, lambda interval: "specialist", "generalist is better"),
         (exercises.check_verdict, lambda interval: "specialist" if interval.mean > 0 else "generalist", "a tie"),
+        (exercises.check_two_steps, lambda a, b: 1.0, "TypeError"),
+        (exercises.check_two_steps, lambda a, b: (a * b, 0.0), "two roots"),
+        (exercises.check_two_steps, lambda a, b: ((a * b) ** 0.5, 1 - a * b), "Take the root"),
+        (exercises.check_two_steps, lambda a, b: ((a * b) ** 0.5, (1 - a) ** 0.5 + (1 - b) ** 0.5), "spreads do not"),
+        (exercises.check_noisy_batch, lambda y0, g, noise: y0[:1], "shape of y0"),
+        (exercises.check_noisy_batch, lambda y0, g, noise: y0, "Even with equal"),
+        (exercises.check_noisy_batch, lambda y0, g, noise: g.sqrt() * y0 + (1 - g).sqrt() * noise, "columns"),
     ],
 )
 def test_wrong_answers_get_a_hint_and_no_error(capsys, check, wrong, hint):
@@ -116,6 +123,8 @@ def test_wrong_answers_get_a_hint_and_no_error(capsys, check, wrong, hint):
         (exercises.check_best_answer, 0.5),
         (exercises.check_discriminator, lambda p, q: p / (p + q)),
         (exercises.check_verdict, lambda i: "tie" if i.low <= 0 <= i.high else ["generalist", "specialist"][i.low > 0]),
+        (exercises.check_two_steps, lambda a, b: ((a * b) ** 0.5, (b * (1 - a) + 1 - b) ** 0.5)),
+        (exercises.check_noisy_batch, diffusion.diffuse),
     ],
 )
 def test_right_answers_get_a_tick(capsys, check, right):
