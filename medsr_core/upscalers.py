@@ -21,6 +21,7 @@ from torch import Tensor
 
 from medsr_core import degradation, diffusion, networks, tiling
 from medsr_core.images import check_image
+from medsr_core.networks import esrgan
 from medsr_core.networks.sr3 import SR3, bicubic_start
 from medsr_core.networks.srgan import from_channels, to_channels
 from medsr_core.patches import mix
@@ -42,7 +43,7 @@ def upscale(
     """Super-resolve a batch of LR images.
 
     lr : Tensor (B, C, H, W), floating point, in [0, 1]
-    method : one of `METHODS`
+    method : one of `METHODS`; or "esrgan", whose weights are an extra (`networks.esrgan`)
     factor : whole number, 1 or more: SR pixels per LR pixel along an axis
     weights : of a trained method: brain, fundus, skin, heart, general, or a .safetensors file. For sr3 and regression
         also a cascade, "A,B": B enlarges what A made, and the factors multiply.
@@ -55,6 +56,8 @@ def upscale(
     integer pixels.
     """
     check_image(lr, name="LR image")
+    if method == "esrgan":
+        return esrgan.upscale(lr, factor).clamp(0, 1)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     if factor < 1 or factor != int(factor):
