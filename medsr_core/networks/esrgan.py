@@ -99,7 +99,7 @@ def weights_file() -> Path:
 
 
 def fill(network: nn.Module, content: bytes) -> None:
-    """Read an ncnn .bin: for each convolution in the order of use a tag, 16-bit kernels and 32-bit biases, aligned to 4."""
+    """Read an ncnn .bin: of each convolution, in the order of use, a tag, 16-bit kernels and 32-bit biases."""
     place = 0
     for layer in (module for module in network.modules() if isinstance(module, nn.Conv2d)):
         kernels, biases = layer.weight.numel(), layer.out_channels
