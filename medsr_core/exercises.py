@@ -296,3 +296,36 @@ def check_auc(function: Callable[[Tensor, Tensor], float]) -> None:
         ],
         "1 is perfect, 0.5 is a coin.",
     )
+
+
+def check_kendall(function: Callable[[list[float], list[float]], float]) -> None:
+    """Notebook 08: Kendall's tau of two lists of marks without ties, against scipy."""
+    from scipy.stats import kendalltau
+
+    marks = torch.rand(2, 7, generator=torch.Generator().manual_seed(0)).tolist()
+
+    def right(a: list[float], b: list[float]) -> bool:
+        return abs(float(function(a, b)) - kendalltau(a, b).statistic) < 1e-6
+
+    _verdict(
+        [
+            (lambda: right([1, 2, 3], [4, 5, 9]), "Two lists in the same order agree on every pair: tau is 1."),
+            (lambda: right([1, 2, 3], [9, 5, 4]), "For the reversed order no pair agrees: tau is -1."),
+            (lambda: right(*marks), "Count the pairs on which both agree, less those on which not, over all pairs."),
+        ],
+        "Equal to scipy. Pairs in agreement less pairs in conflict, over all pairs.",
+    )
+
+
+def check_answers_needed(value: float) -> None:
+    """Notebook 08: answers for a 95 % interval of 50 % plus or minus 5 %."""
+    _verdict(
+        [
+            (lambda: float(value) > 50, "The standard error of a share p of n answers is sqrt(p (1 - p) / n)."),
+            (
+                lambda: 375 <= float(value) <= 395,
+                "1.96 standard errors are 0.05 wide: solve 1.96 sqrt(0.25 / n) = 0.05 for n.",
+            ),
+        ],
+        "Nearly 400 answers: twenty pairs from each of twenty students, for one method.",
+    )
