@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,6 +44,11 @@ def heatmap(table: Mapping[str, Mapping[str, Interval]], *, label: str, limit: f
             axes.text(c, r + 0.25, f"[{low:+.1f}, {high:+.1f}]", ha="center", va="center", color=ink, fontsize=7)
         figure.colorbar(drawn, ax=axes, label=label, pad=0.01)
     return figure
+
+
+def kspace_picture(samples: Tensor) -> Tensor:
+    """Complex k-space samples (1, 1, H, W) as an image in [0, 1]: log magnitude, low frequencies in the middle."""
+    return ((1 + 300 * torch.fft.fftshift(samples.abs(), (-2, -1))).log10() / 4).clamp(0, 1)
 
 
 def bands(

@@ -8,7 +8,8 @@ estimates the Gaussian blur of a degradation that nobody wrote down. Images are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -27,6 +28,27 @@ def point_samples(factor: int, *, sigma: float = 0.0) -> Separable:
     sampled = compose(gaussian_blur(sigma), bicubic(factor, antialias=False))
     assert isinstance(sampled, Separable)
     return sampled
+
+
+def as_if_bicubic(lr: Tensor, D: Separable, factor: int) -> Tensor:
+    """Translate LR = D(HR) into what bicubic(factor) would have made, for methods that assume it: (B, C, h, w).
+
+    bicubic(x) of the image x that explains LR and is nearest to its bicubic interpolation (ours).
+    """
+    start = bicubic(Fraction(1, factor))(lr)
+    return bicubic(factor)(explains(lr, D)(start)).clamp(0, 1)
+
+
+def textbook_truncation(hr: Tensor, factor: int) -> Tensor:
+    """The middle of k-space, cut out and transformed back: right detail, in the wrong place, in [0, 1].
+
+    Its first pixel lies on HR's first pixel instead of in the middle of the first block: (factor - 1) / 2 pixels off.
+    `degradation.kspace_truncation` keeps the same lines and the place.
+    """
+    height, width = (n // factor for n in hr.shape[-2:])
+    top, left = hr.shape[-2] // 2 - height // 2, hr.shape[-1] // 2 - width // 2
+    centred = torch.fft.fftshift(torch.fft.fft2(hr), (-2, -1))[..., top : top + height, left : left + width]
+    return (torch.fft.ifft2(torch.fft.ifftshift(centred, (-2, -1))).real / factor**2).clamp(0, 1)
 
 
 # --- what was measured ----------------------------------------------------------------------------------------------
@@ -151,13 +173,17 @@ def spectrum(x: Tensor, frequencies: Tensor) -> Tensor:
     return torch.stack([power[ring].mean() for ring in rings])
 
 
-def attenuation(lr: Tensor, examples: Tensor, factor: int, *, rings: int = 12) -> tuple[Tensor, Tensor]:
-    """Frequencies (cycles per HR pixel) and how much of their power is left in LR, against sharp HR images.
+def attenuation(
+    lrs: Sequence[Tensor], examples: Sequence[Tensor], factor: int, *, rings: int = 12
+) -> tuple[Tensor, Tensor]:
+    """Frequencies (cycles per HR pixel) and how much of their power is left in LR images, against sharp HR images.
 
-    examples : HR images (N, C, H, W) of the same kind, not necessarily of the same patient
+    lrs : LR images (1, C, h, w) made in the same unknown way; their mean counts, one image is too few for a good guess
+    examples : HR images of the same kind, of any size and of any patient
     """
-    f = torch.linspace(0.06, 0.34, rings, dtype=lr.dtype) / factor  # inside: too few pixels; outside: aliasing (ours)
-    return f, spectrum(lr, f * factor) / spectrum(examples, f)
+    f = torch.linspace(0.06, 0.34, rings) / factor  # inside: too few pixels; outside: aliasing (ours)
+    left = torch.stack([spectrum(lr, f * factor) for lr in lrs]).mean(0)
+    return f, left / torch.stack([spectrum(hr, f) for hr in examples]).mean(0)
 
 
 def blur_width(frequencies: Tensor, left: Tensor) -> float:

@@ -61,3 +61,8 @@ def test_findings_circle_found_and_missed_places_in_the_box():
     assert [patch.get_linestyle() for patch in axes.patches] == ["-", ":"] or axes.patches[
         1
     ].get_linestyle() == "dotted"
+
+
+def test_kspace_picture_has_its_brightest_point_in_the_middle():
+    picture = figures_stability.kspace_picture(torch.fft.fft2(torch.full((1, 1, 8, 8), 0.5), norm="ortho"))
+    assert picture.argmax() == 4 * 8 + 4 and picture.max() <= 1 and picture.sum() == picture.max()

@@ -29,6 +29,27 @@ def test_point_samples_stay_registered():
     assert (degradation.nearest(4)(ramp)[0, 0, 3] - middle).abs().min() * 32 == pytest.approx(0.5, abs=1e-4)
 
 
+def test_textbook_truncation_is_the_registered_one_moved(hr):
+    """Moved by 1.5 HR pixels in k-space, HR gives the same LR image, but for the Nyquist lines."""
+    moved = hr
+    for axis in (-2, -1):
+        frequency = torch.fft.fftfreq(96).view((-1, 1) if axis == -2 else (1, -1))
+        moved = torch.fft.ifft(torch.fft.fft(moved, dim=axis) * torch.exp(-2j * np.pi * 1.5 * frequency), dim=axis).real
+    expected = degradation.kspace_truncation(4)(moved).clamp(0, 1)
+    textbook = restoration.textbook_truncation(hr, 4)
+    assert (textbook - expected).abs().mean() < 0.005
+    assert (textbook - degradation.kspace_truncation(4)(hr).clamp(0, 1)).abs().mean() > 0.02
+
+
+def test_a_known_blur_is_translated_into_bicubic(hr):
+    D, bicubic = restoration.point_samples(4, sigma=2.5), degradation.bicubic(4)(hr).clamp(0, 1)
+    lr = D(hr).clamp(0, 1)
+    translated = restoration.as_if_bicubic(lr, D, 4)
+    assert (translated - bicubic).square().mean() < 0.2 * (lr - bicubic).square().mean()
+    same = restoration.as_if_bicubic(bicubic, degradation.bicubic(4), 4)
+    assert torch.allclose(same, bicubic, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [(32, 24), (33, 21)])
 def test_scan_lines_are_symmetric_and_hold_the_central_block(size):
     mask = restoration.scan_lines(size, 4, extra=0.25, seed=1)
@@ -114,7 +135,6 @@ def test_spectrum_finds_a_wave_and_says_when_an_image_is_too_small():
 
 @pytest.mark.parametrize("sigma", [1.5, 2.5])
 def test_the_blur_of_scans_is_found_within_a_quarter_pixel(sigma):
-    sharp = torch.cat([scan.pixels for scan in data_fetch.load("brain", split="train", limit=24)])
-    hr = torch.cat([scan.pixels for scan in data_fetch.load("brain", limit=8)])
-    lr = restoration.point_samples(4, sigma=sigma)(hr)
-    assert restoration.blur_width(*restoration.attenuation(lr, sharp, 4)) == pytest.approx(sigma, abs=0.25)
+    sharp = [scan.pixels for scan in data_fetch.load("brain", split="train", limit=24)]
+    lrs = [restoration.point_samples(4, sigma=sigma)(scan.pixels) for scan in data_fetch.load("brain", limit=8)]
+    assert restoration.blur_width(*restoration.attenuation(lrs, sharp, 4)) == pytest.approx(sigma, abs=0.25)

@@ -1,0 +1,79 @@
+"""Stored studies: rows of measurements in a JSON file, made by a script that says how, read and compared by notebooks.
+
+A row is a dict with names (image, subject, method, ...) and numbers. Rows are chosen by their names, and compared image
+by image: what one method was not asked about does not count for the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medsr_core.metrics import Interval, bootstrap, paired
+
+Row = dict[str, Any]
+
+
+def load(path: str | Path, **names: Any) -> list[Row]:
+    """Rows of a JSON file, of those `names` only: ``load("results/mismatch.json", data="brain")``."""
+    return where(json.loads(Path(path).read_text()), **names)
+
+
+def where(rows: Sequence[Row], **names: Any) -> list[Row]:
+    """The rows with these names."""
+    return [row for row in rows if all(row.get(key) == value for key, value in names.items())]
+
+
+def values(rows: Sequence[Row], key: str) -> list[Any]:
+    """The different values of a key, in order of appearance."""
+    return list(dict.fromkeys(row[key] for row in rows if key in row))
+
+
+def mean(rows: Sequence[Row], key: str, **names: Any) -> Interval:
+    """Mean of a number over the chosen rows, with its 95 % bootstrap interval over subjects (images, if one)."""
+    chosen = [row for row in where(rows, **names) if row.get(key) is not None]
+    return bootstrap([row[key] for row in chosen], groups=_subjects(chosen))
+
+
+def difference(rows: Sequence[Row], key: str, first: Row, second: Row, *, by: str = "image") -> Interval:
+    """Interval of the number in the rows chosen by `first` minus that in those chosen by `second`, image by image.
+
+    Raises ValueError if they have no image (`by`) in common.
+    """
+    ours, theirs = ({row[by]: row for row in where(rows, **names)} for names in (first, second))
+    both = [name for name in ours if name in theirs]
+    if not both:
+        raise ValueError(f"no {by} in common: {first} and {second}")
+    groups = _subjects([ours[name] for name in both])
+    return paired([ours[name][key] for name in both], [theirs[name][key] for name in both], groups=groups)
+
+
+def differences(rows: Sequence[Row], key: str, down: str, across: str, base: Row) -> dict[str, dict[str, Interval]]:
+    """`difference` of every pair of names against the same with `base` put in: {down: {across: Interval}}.
+
+    ``differences(rows, "psnr", "method", "degradation", {"method": "bicubic"})``: each method ahead of bicubic, under
+    each degradation; with ``{"degradation": "bicubic"}`` it is each method against itself, as assumed.
+    """
+    return {
+        name: {
+            other: difference(rows, key, {down: name, across: other}, {down: name, across: other} | base)
+            for other in values(where(rows, **{down: name}), across)
+        }
+        for name in values(rows, down)
+    }
+
+
+def signed(interval: Interval, digits: int = 2) -> str:
+    """An interval of a difference for a table: +1.23 [+1.00, +1.46]."""
+    return f"{interval.mean:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+
+
+def plain(interval: Interval, digits: int = 2) -> str:
+    """An interval of a mean for a table: 1.23 [1.00, 1.46]."""
+    return f"{interval.mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def _subjects(rows: Sequence[Row]) -> list[str] | None:
+    return [row["subject"] for row in rows] if rows and all("subject" in row for row in rows) else None

@@ -1,0 +1,52 @@
+"""Stored rows are chosen by name and compared image by image."""
+
+import json
+
+import pytest
+
+from medsr_core import metrics, studies
+
+ROWS = [
+    {"image": "a", "method": "tv", "psnr": 30.0},
+    {"image": "b", "method": "tv", "psnr": 32.0},
+    {"image": "a", "method": "sr3", "psnr": 29.0},
+    {"image": "c", "method": "sr3", "psnr": 10.0},
+]
+
+
+def test_rows_are_loaded_and_chosen_by_name(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(ROWS))
+    assert studies.load(tmp_path / "x.json", method="sr3") == ROWS[2:]
+    assert studies.where(ROWS, method="tv", image="b") == [ROWS[1]] and studies.where(ROWS, nothing=1) == []
+    assert studies.values(ROWS, "image") == ["a", "b", "c"]
+
+
+def test_means_and_differences_with_their_intervals():
+    assert studies.mean(ROWS, "psnr", method="tv") == metrics.bootstrap([30.0, 32.0])
+    found = studies.difference(ROWS, "psnr", {"method": "sr3"}, {"method": "tv"})
+    assert found.mean == -1.0 and found.n == 1
+    with pytest.raises(ValueError, match="no image in common"):
+        studies.difference(ROWS, "psnr", {"method": "tv"}, {"method": "bicubic"})
+
+
+def test_a_table_of_differences_has_each_pair_against_its_base():
+    rows = [
+        {"image": "a", "method": m, "D": d, "psnr": value}
+        for m, d, value in [("tv", "box", 1.0), ("tv", "blur", 2.0), ("sr3", "box", 4.0), ("sr3", "blur", 8.0)]
+    ]
+    ahead = studies.differences(rows, "psnr", "method", "D", {"method": "tv"})
+    drop = studies.differences(rows, "psnr", "method", "D", {"D": "box"})
+    assert {m: [i.mean for i in line.values()] for m, line in ahead.items()} == {"tv": [0, 0], "sr3": [3, 6]}
+    assert {m: [i.mean for i in line.values()] for m, line in drop.items()} == {"tv": [0, 1], "sr3": [0, 4]}
+
+
+def test_subjects_are_drawn_whole():
+    rows = [{"image": str(i), "subject": "ab"[i // 8], "psnr": float(i // 8)} for i in range(16)]
+    assert studies.mean(rows, "psnr") == metrics.bootstrap(
+        [row["psnr"] for row in rows], groups=[row["subject"] for row in rows]
+    )
+
+
+def test_intervals_in_words():
+    assert studies.signed(metrics.Interval(1.234, -0.5, 2.0, 3)) == "+1.23 [-0.50, +2.00]"
+    assert studies.plain(metrics.Interval(0.9, 0.85, 0.95, 3), 1) == "0.9 [0.8, 0.9]"
