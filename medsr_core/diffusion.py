@@ -31,8 +31,8 @@ LAST_LEVEL = 4e-5  # g_T: what SR3's linear schedule ends with
 
 
 def linear(steps: int = STEPS, first: float = 1e-6, last: float = 1e-2) -> Tensor:
-    """beta_t = 1 - a_t rises linearly (Ho et al. 2020). With other than 2000 steps the betas are scaled (ours)."""
-    return _from_betas(torch.linspace(first, last, steps, dtype=torch.float64) * (STEPS / steps))
+    """beta_t = 1 - a_t rises linearly (Ho et al. 2020). Other than 2000 steps are longer or shorter ones (ours)."""
+    return _from_betas(torch.linspace(first, last, steps, dtype=torch.float64))
 
 
 def warm_up(steps: int = STEPS, first: float = 1e-6, last: float = 5.4e-3, share: float = 0.1) -> Tensor:
@@ -40,7 +40,7 @@ def warm_up(steps: int = STEPS, first: float = 1e-6, last: float = 5.4e-3, share
     rise = round(share * steps)
     betas = torch.full((steps,), last, dtype=torch.float64)
     betas[:rise] = torch.linspace(first, last, rise, dtype=torch.float64)
-    return _from_betas(betas * (STEPS / steps))
+    return _from_betas(betas)
 
 
 def cosine(steps: int = STEPS, offset: float = 0.008, last_level: float = LAST_LEVEL) -> Tensor:
@@ -79,7 +79,9 @@ def shorten(alpha_bar: Tensor, steps: int) -> Tensor:
 
 
 def _from_betas(betas: Tensor) -> Tensor:
-    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+    """Each step does what 2000 / T steps of its beta would, so g_T stays; at T = 2000, alpha_bar of these betas."""
+    alphas = (1 - betas) ** (STEPS / len(betas))
+    return torch.cat([betas.new_ones(1), alphas.cumprod(0)])
 
 
 def snr(noise_level: Tensor) -> Tensor:
