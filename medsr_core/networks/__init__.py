@@ -63,6 +63,9 @@ def create(method: str, *, preset: str = "teaching", **changes: Any) -> Network:
     presets = _presets(method)
     if preset not in presets:
         raise ValueError(f"preset is {preset!r}; for {method} give one of {', '.join(map(repr, presets))}")
+    unknown = set(changes) - set(inspect.signature(kind).parameters)
+    if unknown:
+        raise ValueError(f"{method} takes no {', '.join(sorted(unknown))}")
     return kind(**{**presets[preset], **changes})
 
 
@@ -204,7 +207,8 @@ def copy_of(network: N, *, channels: int | None = None, factor: int | None = Non
             raise ValueError(f"weights for factor {network.factor} cannot go on with factor {factor}; train anew")
         network = _rebuilt(network, factor=factor)
         network.load_state_dict(state)
-    return copy.deepcopy(network).requires_grad_(True)
+    copied: Any = copy.deepcopy(network)
+    return copied.requires_grad_(True)
 
 
 def as_gray(network: N) -> N:
