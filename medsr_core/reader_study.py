@@ -6,7 +6,7 @@ Saharia et al. 2021, section 4.4, pictures shown for 3 seconds). In *ranking* a 
 scan in order; Kendall's tau says how far a measure agrees.
 
 Every student has one JSON file per experiment in a common folder, whole after each answer; `fool_rates` and `agreement`
-read the folder. The buttons are in `reader_widgets`. `simulate_choices` and `simulate_rankings` stand in for a class.
+read the folder. The buttons are in `reader_widgets`. `simulate` stands in for a class.
 """
 
 from __future__ import annotations
@@ -198,33 +198,26 @@ def _read(path: Path) -> dict[str, Any]:
 # --- a simulated class ----------------------------------------------------------------------------------------------
 
 
-def simulate_choices(
+def simulate(
     folder: str | Path, ask: Callable[[str], list[Question]], gap: Scores, *, students: int = 12, seed: int = 0
 ) -> None:
     """Files of students who see as `gap` says: how much less real a method's picture of each image looks (d').
 
-    ask : the questions for a student's name
-    gap : method -> d' per image. Each picture's looks are felt with noise of variance 1, so that the restored one is
-        taken for real with probability Phi(-d' / sqrt 2) (signal detection theory, Green & Swets 1966)
+    ask : a student's name -> the questions of `choices` or of `rankings`
+    gap : method -> d' per image. Each picture's looks are felt with noise of variance 1, so that in a forced choice the
+        restored one is taken for real with probability Phi(-d' / sqrt 2) (signal detection theory, Green & Swets 1966)
     """
     for name, g in _simulated(students, seed):
         sheet = Sheet(folder, name, ask(name))
         while (question := sheet.question) is not None:
-            felt = torch.randn(2, generator=g)
-            right = felt[0] + gap[question["method"]][question["image"]] > felt[1]
-            wrong = "left" if question["real"] == "right" else "right"
-            sheet.answer(question["real"] if right else wrong)
-
-
-def simulate_rankings(
-    folder: str | Path, ask: Callable[[str], list[Question]], gap: Scores, *, students: int = 12, seed: int = 0
-) -> None:
-    """Files of students who put pictures in the order of `gap` (method -> d' per image), felt with noise."""
-    for name, g in _simulated(students, seed):
-        sheet = Sheet(folder, name, ask(name))
-        while (question := sheet.question) is not None:
-            felt = {m: gap[m][question["image"]] + torch.randn((), generator=g).item() for m in question["shown"]}
-            sheet.answer(sorted(felt, key=felt.__getitem__))
+            image = question["image"]
+            if "shown" in question:
+                felt = {m: gap[m][image] + torch.randn((), generator=g).item() for m in question["shown"]}
+                sheet.answer(sorted(felt, key=felt.__getitem__))
+            else:
+                real, restored = torch.randn(2, generator=g).tolist()
+                right = real < gap[question["method"]][image] + restored
+                sheet.answer(question["real"] if right else {"left": "right", "right": "left"}[question["real"]])
 
 
 def _simulated(students: int, seed: int) -> list[tuple[str, torch.Generator]]:

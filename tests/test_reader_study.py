@@ -131,7 +131,7 @@ def test_agreement_is_one_for_the_same_order_and_minus_one_for_the_reverse(tmp_p
 
 def test_simulated_students_are_fooled_as_signal_detection_says(tmp_path):
     gap = {"bicubic": [2.0] * 8, "gan": [0.8] * 8, "sr3": [0.0] * 8}
-    reader_study.simulate_choices(
+    reader_study.simulate(
         tmp_path, lambda name: reader_study.choices(METHODS, 8, count=60, student=name), gap, students=30
     )
     rates = reader_study.fool_rates(tmp_path)
@@ -144,7 +144,7 @@ def test_simulated_students_are_fooled_as_signal_detection_says(tmp_path):
 def test_simulated_rankings_follow_what_the_students_see(tmp_path):
     gap = {"bicubic": [6.0] * 4, "gan": [3.0] * 4, "sr3": [0.0] * 4}
     other = {"bicubic": [0.0] * 4, "gan": [3.0] * 4, "sr3": [6.0] * 4}
-    reader_study.simulate_rankings(tmp_path, lambda name: reader_study.rankings(METHODS, 4, student=name), gap)
+    reader_study.simulate(tmp_path, lambda name: reader_study.rankings(METHODS, 4, student=name), gap)
     taus = reader_study.agreement(tmp_path, {"theirs": gap, "reverse": other})
     assert taus["theirs"].low > 0.8 and taus["reverse"].high < -0.8 and taus["theirs"].n == 12
 
