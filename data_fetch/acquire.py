@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -75,11 +75,14 @@ def get(
             for archive in _lacking(source, limit, say)
         }
         try:
-            for job in as_completed(jobs):
-                try:
-                    parts.commit(jobs[job], *job.result())
-                except DataError as problem:
-                    problems.append(f"{jobs[job].name}: {problem}")
+            pending = set(jobs)
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)  # so that Ctrl-C is heard
+                for job in done:
+                    try:
+                        parts.commit(jobs[job], *job.result())
+                    except DataError as problem:
+                        problems.append(f"{jobs[job].name}: {problem}")
         except BaseException:
             stop.set()
             raise

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.client
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 from data_fetch import store
 from data_fetch.sets import DataError
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
+CHUNKS = 8  # in memory: one is being filled, the others are being hashed
 TIMEOUT = (15, 60)  # seconds to connect, and without a byte
 TRIES = 8  # in a row without any progress; each byte gained renews them
 PAUSE = 1.0  # seconds before the second try, then doubled up to 30
@@ -137,9 +138,9 @@ def _transfer(session: Any, url: str, sink: _Sink, known: bool, room: int, progr
         sink.remember({"url": url, "validator": validator(answer), "total": total})
         if progress:
             progress(sink.name, sink.done, total)
-        for chunk in chunks(answer):
+        for chunk in chunks(answer, sink.free_buffer):
             if not sink.done:
-                check_content(chunk, answer, sink.name)
+                check_content(bytes(chunk[:CHUNK]), answer, sink.name)
             sink.write(chunk)
             if progress:
                 progress(sink.name, sink.done, total)
@@ -192,19 +193,23 @@ def validator(answer: Any) -> str | None:
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified")
 
 
-def chunks(answer: Any) -> Any:
-    """The body as it comes; Interrupted where it breaks off."""
-    import urllib3
+def chunks(answer: Any, buffer: Callable[[], bytearray]) -> Iterator[memoryview]:
+    """The body as it comes, in the buffers that `buffer` gives; Interrupted where it breaks off.
 
+    Past urllib3, which copies everything once, from http.client's response inside it (or else from urllib3's).
+    """
+    body = getattr(answer.raw, "_fp", answer.raw)
     while True:
+        space = memoryview(buffer())
         try:
-            chunk = answer.raw.read(CHUNK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as problem:
-            stalled = isinstance(problem, (urllib3.exceptions.ReadTimeoutError, TimeoutError))
-            raise Interrupted("stalled" if stalled else "the connection broke") from None
-        if not chunk:
+            count = body.readinto(space)
+        except TimeoutError:
+            raise Interrupted("stalled") from None
+        except (http.client.HTTPException, OSError):
+            raise Interrupted("the connection broke") from None
+        if not count:
             return
-        yield chunk
+        yield space[:count]
 
 
 def check_content(first: bytes, answer: Any, name: str) -> None:
@@ -232,14 +237,16 @@ class _Sink:
         self.file = self.path.open("ab", buffering=0)  # so that `done` is what is on the disk, also when that is full
         self.done = self.path.stat().st_size
         self.worker = ThreadPoolExecutor(1)
-        self.pending: deque[Future[None]] = deque()
+        self.buffers = [bytearray(CHUNK) for _ in range(CHUNKS)]
+        self.hashed: list[Future[None] | None] = [None] * CHUNKS  # of each buffer, whether it may be filled again
+        self.turn = 0
         self._start_hash()
 
     def _start_hash(self) -> None:
-        self._drain(0)
+        self._wait()
         self.hash = hashlib.new(self.algorithm, usedforsecurity=False)
         if self.done:
-            self.pending.append(self.worker.submit(self._hash_what_is_here, self.done))
+            self.worker.submit(self._hash_what_is_here, self.done)
 
     def _hash_what_is_here(self, length: int) -> None:
         with self.path.open("rb") as file:
@@ -247,18 +254,22 @@ class _Sink:
                 self.hash.update(chunk)
                 length -= len(chunk)
 
-    def write(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
+    def free_buffer(self) -> bytearray:
+        self.turn = (self.turn + 1) % CHUNKS
+        if waited := self.hashed[self.turn]:
+            waited.result()
+        return self.buffers[self.turn]
+
+    def write(self, chunk: memoryview) -> None:
+        rest = chunk
         while rest:
             written = self.file.write(rest)
             self.done += written
             rest = rest[written:]
-        self.pending.append(self.worker.submit(self.hash.update, chunk))
-        self._drain(16)
+        self.hashed[self.turn] = self.worker.submit(self.hash.update, chunk)
 
-    def _drain(self, most: int) -> None:
-        while len(self.pending) > most:
-            self.pending.popleft().result()
+    def _wait(self) -> None:
+        self.worker.submit(int).result()  # there is one worker: all before this is done
 
     def restart(self) -> None:
         self.file.truncate(0)
@@ -266,7 +277,7 @@ class _Sink:
         self._start_hash()
 
     def digest(self) -> str:
-        self._drain(0)
+        self._wait()
         return f"{self.algorithm}:{self.hash.hexdigest()}"
 
     def noted(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class RemoteFile(io.RawIOBase):
         _, self.size = self._request(0, 1023, first=True)
 
     def _request(self, begin: int, end: int, *, first: bool = False) -> tuple[bytes, int]:
-        failures = 0
+        failures, length = 0, end + 1 - begin
         while True:
             try:
                 headers = {"Range": f"bytes={begin}-{end}"}
@@ -44,7 +44,7 @@ class RemoteFile(io.RawIOBase):
                         self.validator = download.validator(answer)
                     elif (download.validator(answer), total) != (self.validator, self.size):
                         raise download.Unobtainable("the file changed on the server meanwhile")
-                    body = b"".join(download.chunks(answer))
+                    body = b"".join(bytes(chunk) for chunk in download.chunks(answer, lambda: bytearray(length)))
                     if first:
                         download.check_content(body, answer, self.name)
                 if len(body) != min(end + 1, total) - begin:

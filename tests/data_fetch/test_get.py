@@ -102,7 +102,8 @@ def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(server, fol
         (tmp_path / "big.bin").unlink(missing_ok=True)
         server.tags = tags
         sink = download._Sink(tmp_path / "big.bin", "sha256")
-        sink.write(other[:1_234_567])
+        for begin in range(0, 1_000_000, 250_000):
+            sink.write(memoryview(other[begin : begin + 250_000]))
         sink.remember({"url": f"{server.url}/big.bin", "validator": '"old"' if tags else None, "total": len(BIG)})
         sink.close()
         fetch(server, tmp_path, digest=known)
