@@ -6,15 +6,21 @@ Conventions as in `medsr_core.figures`: image tensors (1, C, H, W), matplotlib f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Patch
 from torch import Tensor
 
 from medsr_core.diffusion import snr
 from medsr_core.figures import COLOURS, MARKERS, STYLE, WIDTH, _draw
 from medsr_core.metrics import Interval
+from medsr_core.networks.sr3 import Attention, UNet
 
 
 def decibels(noise_level: Tensor) -> Tensor:
@@ -108,3 +114,128 @@ def spectra(frequency: Tensor, clean: Tensor, noisy: Mapping[str, Tensor], floor
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         axes.grid(color="0.9")
     return figure
+
+
+def by_steps(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]], *, band: Mapping[str, Interval]) -> Figure:
+    """Quality over network calls (logarithmic): a panel per measure, a line per sampler, means with 95 % intervals.
+
+    panels : measure -> sampler -> steps -> interval
+    band : measure -> the interval to be reached, drawn as a gray band
+    """
+    with rc_context(STYLE):
+        figure = Figure((WIDTH, 3.3), layout="constrained")
+        for axes, (measure, lines) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            if measure in band:
+                axes.axhspan(band[measure].low, band[measure].high, color="0.88", label="to be reached")
+            for (name, points), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
+                axes.vlines(list(points), *([i[end] for i in points.values()] for end in (1, 2)), color=colour)
+                axes.plot(list(points), [i.mean for i in points.values()], color=colour, marker=marker, label=name)
+            steps = sorted({step for points in lines.values() for step in points})
+            axes.set_xscale("log")
+            axes.set_xticks(steps, [str(step) for step in steps], rotation=60)
+            axes.minorticks_off()
+            axes.set(title=measure, xlabel="network calls")
+            axes.grid(color="0.9")
+        figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=5)
+    return figure
+
+
+# --- the U-Net, as it is --------------------------------------------------------------------------------------------
+
+KINDS = {"convolution": "0.75", "residual block": "#56B4E9", "halves": "#E69F00", "doubles": "#009E73"}
+
+
+class Block(NamedTuple):
+    """A block of a U-Net as it was met in a forward pass."""
+
+    kind: str  # of `KINDS`
+    channels: int
+    side: int  # of its square output
+    attends: bool
+    source: int | None  # number of the block whose feature maps are concatenated to its input
+
+
+def blocks(network: UNet, side: int = 64) -> list[Block]:
+    """Send a square image through the U-Net and note what every block puts out, in the order in which they run."""
+    parts = [network.first, *network.down, *network.middle, *network.up, network.last]
+    shapes: list[torch.Size] = []
+    hooks = [part.register_forward_hook(lambda module, inside, out: shapes.append(out.shape)) for part in parts]
+    weight = network.first.weight
+    try:
+        with torch.no_grad():
+            network(weight.new_zeros(1, weight.shape[1], side, side), weight.new_full((1,), 0.5))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found, passed, before = [], [0], side
+    first_up = 1 + len(network.down) + len(network.middle)
+    for number, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+        now = shape[-1]
+        inside = 0 < number < len(parts) - 1
+        kind = "convolution" if not inside else "residual block"
+        if now != before:
+            kind = "halves" if now < before else "doubles"
+        source = passed.pop() if inside and number >= first_up and kind == "residual block" else None
+        if inside and number <= len(network.down):
+            passed.append(number)
+        attends = isinstance(getattr(part, "attention", None), Attention)
+        found.append(Block(kind, shape[1], now, attends, source))
+        before = now
+    return found
+
+
+def unet(network: UNet, side: int = 64) -> Figure:
+    """A U-Net drawn from the module itself: its blocks with their channels, resolutions downwards, and its skips."""
+    drawn = blocks(network, side)
+    rows = {size: -1.5 * i for i, size in enumerate(sorted({block.side for block in drawn}, reverse=True))}
+    with rc_context(STYLE):
+        figure = Figure((WIDTH, 1.1 + 0.95 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        axes.set_axis_off()
+        for number, block in enumerate(drawn):
+            _box(axes, number, rows[block.side], block, rotation=0 if len(drawn) < 25 else 90)
+            if number:
+                _arrow(axes, [(number - 0.6, rows[drawn[number - 1].side]), (number - 0.4, rows[block.side])])
+            if block.source is not None:
+                y = rows[block.side] + 0.4
+                top = y + 0.16 * (1 + _inside(number, drawn))
+                _arrow(axes, [(block.source, y), (block.source, top), (number, top), (number, y)], linestyle="--")
+        for size, y in rows.items():
+            axes.text(-1.2, y, f"{size} x {size}", ha="right", va="center")
+        inputs, count = network.first.weight.shape[1], sum(p.numel() for p in network.parameters())
+        axes.set_title(f"{inputs} channels in, {drawn[-1].channels} out, {count:,} parameters")
+        axes.set(xlim=(-3.2, len(drawn)), ylim=(min(rows.values()) - 0.6, 1.3))
+        legend: list[Artist] = [Patch(color=colour, label=kind) for kind, colour in KINDS.items()]
+        if any(block.attends for block in drawn):
+            legend.append(Patch(facecolor="white", edgecolor="black", label="with attention"))
+        legend.append(axes.plot([], [], "--", color="0.4", label="skip: concatenated")[0])
+        figure.legend(handles=legend, frameon=False, loc="outside lower center", ncols=len(legend))
+    return figure
+
+
+def _box(axes: Axes, x: float, y: float, block: Block, rotation: float) -> None:
+    edge = "black" if block.attends else "none"
+    style: dict[str, Any] = {
+        "boxstyle": "round,pad=0,rounding_size=0.1",
+        "facecolor": KINDS[block.kind],
+        "edgecolor": edge,
+    }
+    axes.add_patch(FancyBboxPatch((x - 0.4, y - 0.4), 0.8, 0.8, **style))
+    axes.text(x, y, str(block.channels), ha="center", va="center", fontsize=9, rotation=rotation)
+
+
+def _arrow(axes: Axes, corners: Sequence[tuple[float, float]], **style: Any) -> None:
+    x, y = zip(*corners, strict=True)
+    axes.plot(x[:-1], y[:-1], color="0.4", linewidth=1, zorder=0, **style)
+    arrow = {"arrowstyle": "-|>", "color": "0.4", "shrinkA": 0, "shrinkB": 0, **style}
+    axes.annotate("", corners[-1], corners[-2], arrowprops=arrow, zorder=0)
+
+
+def _inside(number: int, drawn: Sequence[Block]) -> int:
+    """How many skips of the same resolution lie within that of block `number`: it must be drawn above them."""
+    first = drawn[number].source
+    assert first is not None
+    within = [b for b in drawn[first:number] if b.source is not None and b.side == drawn[number].side]
+    return len(within)

@@ -95,6 +95,17 @@ def choice(label: str, options: Mapping[str, Any] | list[str], start: Any = None
     )
 
 
+def play(box: Panel, name: str, *, seconds: float = 0.6) -> Panel:
+    """Put a play button beside the panel's slider `name`: it moves the slider on, step by step, to its end."""
+    moved = box.controls[name]
+    bounds = {key: getattr(moved, key) for key in ("min", "max", "step", "value")}
+    button = ipywidgets.Play(interval=round(1000 * seconds), **bounds)
+    ipywidgets.link((button, "value"), (moved, "value"))
+    row = ipywidgets.HBox([button, moved])
+    box.children = [row if child is moved else child for child in box.children]
+    return box
+
+
 class Screen(VBox):
     """A place in a notebook where a picture is drawn again and again while a cell runs."""
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from medsr_core import diffusion, figures_diffusion
+from medsr_core import diffusion, figures, figures_diffusion, widgets
 from medsr_core.metrics import Interval
+from medsr_core.networks.sr3 import PAPER, SR3, TEACHING
 
 
 def test_noised_shows_the_image_its_values_and_its_place_on_the_schedule():
@@ -48,3 +49,57 @@ def test_spectra_draws_every_power_and_floor():
     axes = figures_diffusion.spectra(f, 1 / f, {"t = 3": 1 / f + 2}, {"t = 3": 2.0}).axes[0]
     clean, noisy, floor = (np.asarray(line.get_ydata()) for line in axes.lines)
     assert np.allclose(clean, 1 / f) and np.allclose(noisy, 1 / f + 2) and np.allclose(floor, 2)
+
+
+def test_by_steps_draws_lines_with_intervals_and_the_band_to_reach():
+    points = {4: Interval(28.0, 27.5, 28.5, 9), 10: Interval(29.0, 28.8, 29.2, 9)}
+    figure = figures_diffusion.by_steps({"PSNR": {"ddim": points}}, band={"PSNR": Interval(29.1, 28.9, 29.3, 9)})
+    axes = figure.axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [4, 10] and axes.lines[0].get_ydata().tolist() == [28.0, 29.0]
+    assert [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()] == [[27.5, 28.5], [28.8, 29.2]]
+    assert axes.patches[0].get_extents().transformed(axes.transData.inverted()).intervaly == pytest.approx([28.9, 29.3])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["to be reached", "ddim"]
+
+
+@pytest.mark.parametrize("size", [TEACHING, PAPER])
+def test_the_drawn_unet_is_the_module(size):
+    with torch.device("meta"):
+        network = SR3(channels=3, **size).unet
+    drawn = figures_diffusion.blocks(network, 64)
+    levels = len(size["multipliers"])
+    assert [drawn[0].channels, drawn[-1].channels] == [size["width"], 3]
+    assert min(block.side for block in drawn) == 64 // 2 ** (levels - 1)
+    assert [sum(block.kind == kind for block in drawn) for kind in ("halves", "doubles")] == [levels - 1] * 2
+    assert any(block.attends for block in drawn) == size.get("attention", True)
+    inside = [*network.down, *network.middle, *network.up]
+    for number, level in enumerate(inside, 1):  # what a block takes in is what the drawing says goes there
+        source = drawn[number].source
+        skipped = 0 if source is None else drawn[source].channels
+        assert level.block.conv1.in_channels == drawn[number - 1].channels + skipped
+        assert source is None or drawn[source].side == drawn[number].side
+    assert sum(block.source is not None for block in drawn) == levels * (size.get("blocks", 3) + 1)
+
+
+def test_the_unets_figure_names_sizes_channels_and_skips():
+    network = SR3(channels=1, **TEACHING).unet
+    axes = figures_diffusion.unet(network, 32).axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert {"32 x 32", "16 x 16", "8 x 8"} <= set(texts)
+    assert [int(text) for text in texts if text.isdigit()] == [
+        b.channels for b in figures_diffusion.blocks(network, 32)
+    ]
+    assert axes.get_title() == f"2 channels in, 1 out, {sum(p.numel() for p in network.parameters()):,} parameters"
+
+
+def test_a_play_button_moves_the_slider_and_the_picture():
+    def draw(step):
+        return figures.images({f"{step}": torch.full((1, 1, 8, 8), step / 4)})
+
+    panel = widgets.play(widgets.panel(draw, step=widgets.slider("step", 0, 4, 1)), "step", seconds=0.2)
+    button, slider = panel.children[0].children
+    assert [button.min, button.max, button.value, button.interval] == [0, 4, 1, 200]
+    before = panel.children[-1].value
+    button.value = 3
+    assert slider.value == 3 and panel.children[-1].value != before
+    slider.value = 0
+    assert button.value == 0
