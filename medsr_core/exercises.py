@@ -329,3 +329,54 @@ def check_answers_needed(value: float) -> None:
         ],
         "Nearly 400 answers: twenty pairs from each of twenty students, for one method.",
     )
+
+
+def check_reverse_step(function: Callable[..., Tensor]) -> None:
+    """Notebook 06: SR3's step `function(y, y0, g, g_next, z)` against `diffusion.ancestral`."""
+    y, y0, z = torch.randn(3, 1, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def misses(g: float, g_next: float, z: Tensor) -> float:
+        seen: list[Tensor] = []
+        levels = torch.tensor([1.0, g_next, g] if g_next < 1 else [1.0, g], dtype=torch.float64)
+        diffusion.ancestral(lambda *_: y0, y, levels, noise=lambda _: z, report=lambda _, y, y0: seen.append(y))
+        return float((function(y, y0, levels[-1], levels[-2], z) - seen[0]).abs().max())
+
+    _verdict(
+        [
+            (
+                lambda: misses(0.3, 0.6, 0 * z) < 1e-9 and misses(0.1, 0.9, 0 * z) < 1e-9,
+                "Without z it is not right yet. The noise in y is (y - sqrt(g) y0) / sqrt(1 - g); a is g / g_next.",
+            ),
+            (lambda: misses(0.3, 0.6, z) < 1e-9, "Fresh noise: sqrt(1 - a) z."),
+            (lambda: misses(0.3, 1.0, z) < 1e-9, "Into the last level, g_next = 1, no noise is added."),
+        ],
+        "Equal to diffusion.ancestral: one step of SR3's algorithm 2.",
+    )
+
+
+def check_calls(function: Callable[[str, int, int, int], int]) -> None:
+    """Notebook 06: `function(sampler, steps, samples, stages)`, against counting them."""
+
+    def counted(sampler: str, steps: int, samples: int, stages: int) -> int:
+        calls = []
+
+        def denoise(y: Tensor, g: Tensor) -> Tensor:
+            calls.append(g)
+            return y
+
+        for _ in range(samples * stages):
+            levels = diffusion.shorten(diffusion.cosine(), steps)
+            diffusion.sampler(sampler)(denoise, torch.zeros(1, 1, 1, 1), levels)
+        return len(calls)
+
+    def right(*case: Any) -> bool:
+        return int(function(*case)) == counted(*case)
+
+    _verdict(
+        [
+            (lambda: right("ancestral", 5, 1, 1), "One call per step: the last step needs an estimate, too."),
+            (lambda: right("ddim", 5, 3, 2), "Each sample is a walk of its own, and in a cascade each stage is one."),
+            (lambda: right("dpm++", 5, 3, 2), "DPM-Solver++(2M) is of second order by remembering the step before."),
+        ],
+        "As counted: steps x samples x stages. Whatever the sampler, one call per step.",
+    )

@@ -1,5 +1,6 @@
 """Parameters and claims are checked; exercises tick what is right and only that."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,12 @@ def says(capsys, check, answer):
         (exercises.check_noisy_batch, lambda y0, g, noise: y0[:1], "shape of y0"),
         (exercises.check_noisy_batch, lambda y0, g, noise: y0, "Even with equal"),
         (exercises.check_noisy_batch, lambda y0, g, noise: g.sqrt() * y0 + (1 - g).sqrt() * noise, "columns"),
+        (exercises.check_reverse_step, lambda y, y0, g, g_next, z: y, "Without z"),
+        (exercises.check_reverse_step, lambda y, y0, g, g_next, z: _step(y, y0, g, g_next, 0 * z), "Fresh noise"),
+        (exercises.check_reverse_step, lambda y, y0, g, g_next, z: _step(y, y0, g, g_next, z, 2), "g_next = 1"),
+        (exercises.check_calls, lambda sampler, steps, samples, stages: steps - 1, "One call per step"),
+        (exercises.check_calls, lambda sampler, steps, samples, stages: steps, "a walk of its own"),
+        (exercises.check_calls, lambda s, n, *many: n * (1 + (s == "dpm++")) * math.prod(many), "the step before"),
     ],
 )
 def test_wrong_answers_get_a_hint_and_no_error(capsys, check, wrong, hint):
@@ -125,6 +132,8 @@ def test_wrong_answers_get_a_hint_and_no_error(capsys, check, wrong, hint):
         (exercises.check_verdict, lambda i: "tie" if i.low <= 0 <= i.high else ["generalist", "specialist"][i.low > 0]),
         (exercises.check_two_steps, lambda a, b: ((a * b) ** 0.5, (b * (1 - a) + 1 - b) ** 0.5)),
         (exercises.check_noisy_batch, diffusion.diffuse),
+        (exercises.check_reverse_step, lambda *given: _step(*given)),
+        (exercises.check_calls, lambda sampler, *many: math.prod(many)),
     ],
 )
 def test_right_answers_get_a_tick(capsys, check, right):
@@ -135,3 +144,10 @@ def _solve(D: degradation.Separable, miss: torch.Tensor) -> torch.Tensor:
     """(D D^T)^-1 by plain linear algebra, for a projection that shares nothing with `pinv`."""
     gram = D.rows(64) @ D.rows(64).T
     return (torch.linalg.solve(gram, torch.linalg.solve(gram, miss[0, 0].double()).T).T)[None, None].float()
+
+
+def _step(y, y0, g, g_next, z, last=1):
+    """SR3's reverse step by the mean and variance of Ho et al. 2020 (eq. 7), variance 1 - a; noise below g = `last`."""
+    a = g / g_next
+    mean = (g_next.sqrt() * (1 - a) * y0 + a.sqrt() * (1 - g_next) * y) / (1 - g)
+    return mean + (1 - a).sqrt() * z * (g_next < last)
