@@ -317,20 +317,6 @@ def check_kendall(function: Callable[[list[float], list[float]], float]) -> None
     )
 
 
-def check_answers_needed(value: float) -> None:
-    """Notebook 08: answers for a 95 % interval of 50 % plus or minus 5 %."""
-    _verdict(
-        [
-            (lambda: float(value) > 50, "The standard error of a share p of n answers is sqrt(p (1 - p) / n)."),
-            (
-                lambda: 375 <= float(value) <= 395,
-                "1.96 standard errors are 0.05 wide: solve 1.96 sqrt(0.25 / n) = 0.05 for n.",
-            ),
-        ],
-        "Nearly 400 answers: twenty pairs from each of twenty students, for one method.",
-    )
-
-
 def check_reverse_step(function: Callable[..., Tensor]) -> None:
     """Notebook 06: SR3's step `function(y, y0, g, g_next, z)` against `diffusion.ancestral`."""
     y, y0, z = torch.randn(3, 1, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

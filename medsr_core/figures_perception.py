@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from medsr_core import tradeoff
 from medsr_core.figures import COLOURS, MARKERS, STYLE, WIDTH
@@ -15,13 +16,15 @@ from medsr_core.metrics import Interval
 
 def plane(
     points: Mapping[str, tuple[Interval, Interval]],
-    paths: Mapping[str, Sequence[str]],
+    paths: Mapping[str, Sequence[str]] = tradeoff.PATHS,
     *,
     ylabel: str = "perception: Frechet distance",
-    xlabel: str = "distortion: RMSE (gray levels of 255)",
+    xlabel: str = "distortion: RMSE in % of bicubic's, image by image",
     floor: float | None = None,
 ) -> Figure:
     """Methods as points (distortion, perception) with the intervals of both; best at the lower left.
+
+    The vertical axis is logarithmic if all perceptions are above 0.
 
     paths : legend -> names of points that belong together, joined in this order, the ends named; names without a point
         are left out
@@ -30,7 +33,7 @@ def plane(
     with rc_context(STYLE):
         figure = Figure((WIDTH, 4.6), layout="constrained")
         axes = figure.subplots()
-        for (legend, path), colour, marker in zip(paths.items(), COLOURS, MARKERS, strict=False):
+        for i, ((legend, path), colour, marker) in enumerate(zip(paths.items(), COLOURS, MARKERS, strict=False)):
             names = [name for name in path if name in points]
             x, y = ([points[name][axis] for name in names] for axis in (0, 1))
             if names:
@@ -40,12 +43,18 @@ def plane(
                 axes.plot([a.mean] * 2, [b.low, b.high], color=colour, linewidth=0.8, alpha=0.6)
             for name in names:
                 if name in (names[0], names[-1]):
-                    place = points[name][0].mean, points[name][1].mean
-                    axes.annotate(name, place, (6, 5), textcoords="offset points", fontsize=9)
+                    place, left = (points[name][0].mean, points[name][1].mean), i % 2 == 1  # names in each other's way
+                    shift, side = ((-6, -11), "right") if left else ((6, 5), "left")
+                    axes.annotate(name, place, shift, textcoords="offset points", ha=side, fontsize=9)
         if floor is not None:
             axes.axhline(floor, color="0.4", linestyle=":")
             axes.text(0.99, floor, "other real scans", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        if min(perception.mean for _, perception in points.values()) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+            axes.yaxis.set_minor_formatter("{x:g}")
         axes.grid(color="0.9")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

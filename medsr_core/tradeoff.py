@@ -9,13 +9,13 @@ method; Freirich, Michaeli & Meir 2021 (theorem 3) give the curve in closed form
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from medsr_core.metrics import Interval
+from medsr_core.metrics import Interval, bootstrap
 
 
 class Point(NamedTuple):
@@ -50,6 +50,43 @@ def bound(perception: float, *, noise: float) -> float:
     """
     best = posterior_mean(noise=noise)
     return best.distortion + max(0.0, best.perception - perception) ** 2
+
+
+# --- real methods ---------------------------------------------------------------------------------------------------
+
+# what is joined by a line: networks between two trainings, and means of N samples
+PATHS: dict[str, list[str]] = {
+    "bicubic": ["bicubic"],
+    "tv": ["tv"],
+    "srresnet to srgan": ["srresnet", *(f"srgan {p}%" for p in (20, 40, 60, 80)), "srgan"],
+    "medgan-pixel to medgan": ["medgan-pixel", *(f"medgan {p}%" for p in (20, 40, 60, 80)), "medgan"],
+    "SR3, means of N": ["sr3", *(f"sr3 mean of {n}" for n in (2, 4, 8, 16))],
+    "regression": ["regression"],
+    "Real-ESRGAN": ["esrgan"],
+}
+OF_SETS = ("Frechet distance", "kernel distance")
+
+
+def points(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, tuple[Interval, Interval]]:
+    """Distortion and perception of each method, of which one is bicubic.
+
+    rows : one per method, with "method", and "mse" and "subjects" image by image; under the name of `measure` one value
+        per image, or, if it is one of `OF_SETS`, mean, low and high of the whole set
+
+    Distortion is RMSE in percent of bicubic's, image by image: images differ more than methods do. Intervals are
+    bootstraps over subjects, but for that of a set.
+    """
+    bicubic = next(row["mse"] for row in rows if row["method"] == "bicubic")
+    found = {}
+    for row in rows:
+        share = [100 * math.sqrt(a / b) for a, b in zip(row["mse"], bicubic, strict=True)]
+        if measure in OF_SETS:
+            mean, low, high = row[measure][:3]
+            looks = Interval(mean, low, high, len(share))
+        else:
+            looks = bootstrap(row[measure], groups=row["subjects"])
+        found[row["method"]] = (bootstrap(share, groups=row["subjects"]), looks)
+    return found
 
 
 def set_distance(distance: Callable[[Tensor, Tensor], float], images: Sequence[Tensor], reference: Tensor) -> Interval:

@@ -56,6 +56,18 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
         tradeoff.set_distance(mean, list(values[:1]), torch.ones(3, 1))
 
 
+def test_points_are_shares_of_bicubics_error_image_by_image():
+    people = ["anna", "anna", "bert"]
+    bicubic = {"method": "bicubic", "subjects": people, "mse": [4.0, 1.0, 9.0]}
+    gan = {"method": "srgan", "subjects": people, "mse": [1.0, 1.0, 81 / 4]}
+    rows = [row | {"spectrum": [0.2, 0.4, 0.9], "kernel distance": [3, 2, 5]} for row in (bicubic, gan)]
+    distortion, looks = tradeoff.points(rows, "spectrum")["srgan"]
+    assert distortion.mean == pytest.approx((50 + 100 + 150) / 3) and (distortion.low, distortion.high) == (75, 150)
+    assert looks.mean == pytest.approx(0.5) and (looks.low, looks.high) == pytest.approx((0.3, 0.9))
+    assert tradeoff.points(rows, "spectrum")["bicubic"][0][:3] == (100, 100, 100)
+    assert tradeoff.points(rows, "kernel distance")["srgan"][1] == (3, 2, 5, 3)
+
+
 @pytest.mark.parametrize("method", networks.ADVERSARIAL)
 def test_interpolated_weights_go_from_one_network_to_the_other(method):
     lr = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
