@@ -26,6 +26,7 @@ from medsr_core import degradation, lesions, networks, upscalers
 FACTOR = 4
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 CONTRAST = {"brain": 0.25, "fundus": 0.15}
+SIDE = {"brain": 160, "fundus": 320}  # pixels of the middle that is restored
 THRESHOLD = 0.4  # of the contrast
 HELD_OUT = {"brain": ["TCGA-FG-6692"], "fundus": ["Image_09", "Image_10"]}
 
@@ -76,15 +77,13 @@ def trained(weights: str) -> list[str]:
 
 
 def held_out(folder: Path, name: str, limit: int) -> list[tuple[str, str, Tensor]]:
-    """Name, subject, and image; of photographs the middle 512 pixels."""
+    """Name, subject, and the middle of each image."""
     scans = []
     for scan in data_fetch.load(folder).of_subjects(HELD_OUT[name], limit=limit):
-        pixels = scan.pixels
-        if name == "fundus":
-            top, left = ((n - 512) // 2 for n in pixels.shape[-2:])
-            pixels = pixels[..., top : top + 512, left : left + 512]
+        top, left = ((n - SIDE[name]) // 2 for n in scan.pixels.shape[-2:])
+        pixels = scan.pixels[..., top : top + SIDE[name], left : left + SIDE[name]]
         subject = scan.subject[:8] if name == "fundus" else scan.subject  # both eyes are one child
-        scans.append((scan.name, subject, degradation.crop_to_multiple(pixels, FACTOR)))
+        scans.append((scan.name, subject, pixels))
     return scans
 
 

@@ -55,13 +55,13 @@ def methods(weights: str) -> list[str]:
 
 
 def held_out(folder: Path, name: str, limit: int) -> list:
-    """Scans of subjects that no training saw; of photographs the middle 512 pixels."""
+    """Scans of subjects that no training saw; of photographs the middle 320 pixels."""
     scans = []
     for scan in data_fetch.load(folder / name).of_subjects(HELD_OUT[name], limit=limit):
         pixels = scan.pixels
         if name == "fundus":
-            top, left = ((n - 512) // 2 for n in pixels.shape[-2:])
-            pixels = pixels[..., top : top + 512, left : left + 512]
+            top, left = ((n - 320) // 2 for n in pixels.shape[-2:])
+            pixels = pixels[..., top : top + 320, left : left + 320]
         scans.append((scan.name, degradation.crop_to_multiple(pixels, FACTOR)))
     return scans
 

@@ -19,6 +19,7 @@ from torch import Tensor
 import data_fetch
 from medsr_core import degradation, metrics, networks, stability, upscalers
 
+SIDE = {"brain": 144, "fundus": 256}  # pixels of the middle that is restored
 HELD_OUT = {"brain": ["TCGA-FG-6692"], "fundus": ["Image_09", "Image_10"]}
 
 
@@ -31,7 +32,7 @@ def study(folder: Path, limit: int, count: int) -> list[dict]:
                 continue
             D = degradation.bicubic(factor)
             for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(HELD_OUT[name], limit=limit)):
-                hr = middle(scan.pixels) if name == "fundus" else degradation.crop_to_multiple(scan.pixels, 16)
+                hr = middle(scan.pixels, SIDE[name])
                 lr = D(hr).clamp(0, 1)
                 row = {"data": name, "factor": factor, "image": scan.name}
                 samples = upscalers.samples(lr, count, factor=factor, weights=name, seed=index)
@@ -79,8 +80,8 @@ def others(weights: str, factor: int) -> list[str]:
     return [method for method in networks.FAMILY if method != "sr3" and weights in networks.available(method, factor)]
 
 
-def middle(pixels: Tensor, side: int = 512) -> Tensor:
-    """The middle square of a photograph."""
+def middle(pixels: Tensor, side: int) -> Tensor:
+    """The middle square of an image."""
     top, left = ((n - side) // 2 for n in pixels.shape[-2:])
     return pixels[..., top : top + side, left : left + side]
 
