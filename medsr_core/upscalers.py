@@ -22,7 +22,7 @@ from torch import Tensor
 from medsr_core import degradation, diffusion, networks, tiling
 from medsr_core.images import check_image
 from medsr_core.networks import esrgan
-from medsr_core.networks.sr3 import SR3, bicubic_start
+from medsr_core.networks.sr3 import SR3, Regression, bicubic_start
 from medsr_core.networks.srgan import from_channels, to_channels
 from medsr_core.patches import mix
 
@@ -70,7 +70,9 @@ def upscale(
     for network in cascade(method, weights, int(factor)):
         assert not isinstance(network, SR3)
         f = network.factor
-        image = tiling.upscale(network.to(lr.device), image, tile=512 // f, margin=64 // f, factor=f).clamp(0, 1)
+        align = network.unet.multiple if isinstance(network, Regression) else 1
+        sr = tiling.upscale(network.to(lr.device), image, tile=512 // f, margin=64 // f, factor=f, align=align)
+        image = sr.clamp(0, 1)
     return image.to(lr.dtype)
 
 
@@ -141,7 +143,7 @@ def _draw(network: SR3, lr: Tensor, walk: Callable[..., Tensor], noise: diffusio
     x = bicubic_start(network, lr)
 
     def denoise(y: Tensor, level: Tensor) -> Tensor:
-        y0 = tiling.in_tiles(partial(network.denoise, noise_level=level), y, x)
+        y0 = tiling.in_tiles(partial(network.denoise, noise_level=level), y, x, align=network.unet.multiple)
         if project != "steps":
             return y0
         return network.encode(_explain(network.decode(y0, x), to_channels(lr, network.channels), network.factor), x)

@@ -80,7 +80,7 @@ class SR3(nn.Module):
     ):
         super().__init__()
         self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        _check(channels, factor, predicts, schedule)
+        _check(self.arguments)
         self.channels, self.factor, self.residual, self.scale = channels, factor, residual, scale
         self.predicts, self.schedule = predicts, schedule
         self.unet = UNet(2 * channels, channels, width, multipliers, blocks, dropout, norm, attention, embedding)
@@ -136,7 +136,7 @@ class Regression(nn.Module):
     ):
         super().__init__()
         self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        _check(channels, factor, predicts, schedule)
+        _check(self.arguments)
         self.channels, self.factor, self.residual, self.scale = channels, factor, residual, scale
         self.unet = UNet(channels, channels, width, multipliers, blocks, dropout, norm, attention, embedding)
 
@@ -156,12 +156,22 @@ def bicubic_start(network: SR3 | Regression, lr: Tensor) -> Tensor:
         return bicubic(Fraction(1, network.factor))(to_channels(lr, network.channels).float()).clamp(0, 1)
 
 
-def _check(channels: int, factor: int, predicts: str, schedule: str) -> None:
+def _check(arguments: dict[str, Any]) -> None:
+    """ValueError for arguments that make no network, whether from a call or from the header of a file."""
+    channels, factor, scale, norm = (arguments[name] for name in ("channels", "factor", "scale", "norm"))
     if channels not in (1, 3) or factor not in (2, 4, 8, 16):
         raise ValueError(f"channels={channels}, factor={factor}: channels is 1 or 3, factor 2, 4, 8 or 16")
+    predicts, schedule = arguments["predicts"], arguments["schedule"]
     if predicts not in diffusion.Y0_FROM or schedule not in diffusion.SCHEDULES:
         known = f"{', '.join(diffusion.Y0_FROM)}; schedules {', '.join(diffusion.SCHEDULES)}"
         raise ValueError(f"predicts={predicts!r}, schedule={schedule!r}: known predictions are {known}")
+    sizes = {name: arguments[name] for name in ("width", "multipliers", "blocks", "embedding")}
+    numbers = [sizes["width"], *sizes["multipliers"], sizes["blocks"], sizes["embedding"]]
+    positive = all(isinstance(number, int) and number > 0 for number in numbers)
+    if not positive or len(numbers) > 11 or not sizes["multipliers"] or sizes["blocks"] > 8 or sizes["embedding"] % 2:
+        raise ValueError(f"{sizes}: give whole numbers, 1 to 8 multipliers, 1 to 8 blocks, an even embedding")
+    if norm not in ("group", "pixel") or not 0 < scale < math.inf:
+        raise ValueError(f"norm={norm!r}, scale={scale}: norm is 'group' or 'pixel', scale above 0")
 
 
 # --- the U-Net ------------------------------------------------------------------------------------------------------
