@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -168,3 +169,15 @@ def auc_interval(
 def detection_rate(scores: Tensor, threshold: float, groups: Sequence[str]) -> Interval:
     """Share of lesions above the threshold with its bootstrap interval over groups (images or subjects)."""
     return bootstrap((scores > threshold).double(), groups=groups)
+
+
+def pooled(rows: Sequence[dict[str, Any]], radius: float) -> tuple[Tensor, Tensor, list[str]]:
+    """All scores of one method in a stored study: with lesions of `radius`, without, and the image of each place.
+
+    rows : with image and radius; those of `radius` have a list "present", those of radius 0 a list "absent"
+    """
+    absent = {row["image"]: row["absent"] for row in rows if row["radius"] == 0}
+    present = {row["image"]: row["present"] for row in rows if row["radius"] == radius}
+    groups = [image for image, scores in present.items() for _ in scores]
+    with_it, without = (torch.tensor([x for image in present for x in part[image]]) for part in (present, absent))
+    return with_it, without, groups

@@ -114,3 +114,16 @@ def test_auc_interval_holds_the_auc_and_narrows_with_more_groups():
 def test_detection_rate_counts():
     rate = lesions.detection_rate(torch.tensor([0.1, 0.3, 0.4, 0.2]), 0.25, ["a", "a", "b", "b"])
     assert rate.mean == 0.5 and rate.n == 4
+
+
+def test_stored_scores_are_pooled_place_by_place():
+    rows = [
+        {"image": "a", "radius": 0, "absent": [0.1, 0.2], "false": 1},
+        {"image": "a", "radius": 1.5, "present": [0.3, 0.4]},
+        {"image": "a", "radius": 2.0, "present": [0.5, 0.6]},
+        {"image": "b", "radius": 0, "absent": [0.0]},
+        {"image": "b", "radius": 1.5, "present": [0.9]},
+    ]
+    present, absent, groups = lesions.pooled(rows, 1.5)
+    assert torch.allclose(present, torch.tensor([0.3, 0.4, 0.9])) and groups == ["a", "a", "b"]
+    assert torch.allclose(absent, torch.tensor([0.1, 0.2, 0.0]))
