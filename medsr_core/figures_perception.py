@@ -50,6 +50,7 @@ def plane(
             axes.axhline(floor, color="0.4", linestyle=":")
             axes.text(0.99, floor, "other real scans", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.margins(x=0.15)
         if min(perception.mean for _, perception in points.values()) > 0:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
