@@ -29,7 +29,7 @@ WEIGHTS = click.option(
     "a cascade, A,B.",
 )
 SEED = click.option("--seed", default=0, show_default=True, help="Of sr3: same seed, same image, on the same machine.")
-STEPS = click.option("--steps", type=click.IntRange(min=1), help="Of sr3: network calls for one image. [default: 10]")
+STEPS = click.option("--steps", type=click.IntRange(min=1), help="Of sr3: network calls for one image. [default: 12]")
 NO_DEVICE = "This is no diagnostic device: what a method adds to a scan is an estimate, and may be invented."
 
 
