@@ -366,3 +366,23 @@ def check_calls(function: Callable[[str, int, int, int], int]) -> None:
         ],
         "As counted: steps x samples x stages. Whatever the sampler, one call per step.",
     )
+
+
+def check_loss_of_mean(function: Callable[[int], float]) -> None:
+    """Notebook 07: `function(n)`, dB that the mean of n posterior samples loses to the best mean, by simulation."""
+    g = torch.Generator().manual_seed(0)
+
+    def misses(n: int) -> float:  # y0 standard normal, nothing known: the posterior mean is 0, its squared error 1
+        truth, samples = torch.randn(100_000, generator=g), torch.randn(n, 100_000, generator=g)
+        return abs(float(function(n)) - 10 * float((samples.mean(0) - truth).square().mean().log10()))
+
+    _verdict(
+        [
+            (lambda: abs(float(function(1)) - 3.01) < 0.02, "One sample has twice the squared error: 3.01 dB."),
+            (
+                lambda: misses(4) < 0.1 and misses(16) < 0.1,
+                "The mean of n samples has an error of its own, 1/n of a sample's variance; it adds to the truth's.",
+            ),
+        ],
+        "As simulated: 10 log10(1 + 1/n) dB.",
+    )

@@ -189,9 +189,9 @@ def interpolated(method: str, amount: float, *, weights: str | Path = "general")
     return start
 
 
-def weights_for(data: str) -> str:
-    """The shipped weights for a data set: its own if there are some, else "general"."""
-    return data if data in available("srresnet") else "general"
+def weights_for(data: str, method: str = "srresnet") -> str:
+    """The shipped weights for a data set: its own if the method has some, else "general"."""
+    return data if data in available(method) else "general"
 
 
 def copy_of(network: N, *, channels: int | None = None, factor: int | None = None) -> N:
