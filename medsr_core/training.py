@@ -138,7 +138,8 @@ def train(
             torch.manual_seed(mix(seed, step))  # whatever is random in a step depends on (seed, step) alone
             share = patches.batch(seed, step, batch, fabric.global_rank, fabric.world_size)
             if blur:
-                share = (_blurred(share[0], blur, mix(seed, step)), share[1])
+                widths = blur * torch.rand(batch, generator=torch.Generator().manual_seed(mix(seed + 2, step)))
+                share = (_blurred(share[0], widths[fabric.global_rank :: fabric.world_size]), share[1])
             lr, hr = (images.to(fabric.device, memory_format=torch.channels_last) for images in share)
             state.set_rate(rate if game else cosine(rate, step, steps, warm_up))
             values: dict[str, float] = {}
@@ -252,9 +253,8 @@ def _noises(alpha_bar: Tensor, hr: Tensor, seed: int, step: int, batch: int, fab
     return level.to(hr.device), noise[share].to(hr.device, memory_format=torch.channels_last)
 
 
-def _blurred(x: Tensor, most: float, seed: int) -> Tensor:
-    """Each image blurred by a Gaussian of a random width up to `most` pixels."""
-    widths = most * torch.rand(len(x), generator=torch.Generator().manual_seed(seed))
+def _blurred(x: Tensor, widths: Tensor) -> Tensor:
+    """Each image blurred by a Gaussian of its own width in pixels."""
     return torch.cat([gaussian_blur(max(float(w), 0.1))(image[None]) for image, w in zip(x, widths, strict=True)])
 
 
