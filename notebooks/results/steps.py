@@ -1,0 +1,102 @@
+"""How many network calls does a sample need? Samplers and steps against quality, for notebook 06.
+
+    python notebooks/results/steps.py --data ../shared/data [--precision bf16]
+
+`--data` names a folder with the sub-folder brain that the model cards describe. 16 pieces of 128x128 of a held-out
+patient, four contrasts, are enlarged 4 times by every sampler with its number of steps, always from the same seed.
+Writes steps.json beside this file: one row per sampler, steps and image, and one per sampler and steps ("image": null)
+with the Frechet and kernel distance between the features of all SR pieces and of 48 HR pieces from other slices.
+Forty minutes, most of them for the 2000 steps of the ancestral sampler. Then prints the fewest steps with which no
+metric is worse than the interval of 100 ancestral steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import data_fetch
+from medsr_core import degradation, metrics, perception, upscalers
+from medsr_core.losses import Perceptual
+
+FEW = (4, 5, 6, 8, 10, 12, 16, 25, 50)
+PLAN = [("ancestral", 100), *(("dpm++", n) for n in FEW), *(("ddim", n) for n in FEW), ("ancestral", 20),
+        ("ancestral", 50), ("ancestral", 2000)]  # fmt: skip
+RESULT = Path(__file__).with_name("steps.json")
+METRICS = ("psnr", "ssim", "consistency", "features", "spectrum")
+
+
+def pieces(folder: Path) -> tuple[Tensor, Tensor]:
+    """HR pieces (16, 1, 128, 128) of the held-out patient, from the middle of the head, and 48 of other slices."""
+    scans = data_fetch.load(folder / "brain").of_subjects(["TCGA-FG-6692"], limit=64)
+    cut = torch.cat([scan.pixels[..., 56:184, 56:184] for scan in scans])
+    mine = torch.arange(64) % 4 == 2
+    return cut[mine], cut[~mine]
+
+
+def study(hr: Tensor, others: Tensor, sampler: str, steps: int) -> list[dict]:
+    """A row for each image and one for all."""
+    D, perceptual = degradation.bicubic(4), Perceptual()
+    lr = D(hr).clamp(0, 1)
+    sr = upscalers.samples(lr, 1, weights="brain", sampler=sampler, steps=steps, seed=1)[0]
+    rows = []
+    for index, (one, low, whole) in enumerate(zip(sr.split(1), lr.split(1), hr.split(1), strict=True)):
+        rows.append({
+            "sampler": sampler, "steps": steps, "image": index,
+            "psnr": float(metrics.psnr(one, whole, data_range=1.0, crop_border=4)),
+            "ssim": float(metrics.ssim(one, whole, data_range=1.0, crop_border=4)),
+            "consistency": float(metrics.consistency(one, low, D)), "features": float(perceptual(one, whole)),
+            "spectrum": float(perception.spectrum_ratio(one, whole)),
+        })  # fmt: skip
+    a, b = perception.features(sr), perception.features(others)
+    rows.append({
+        "sampler": sampler, "steps": steps, "image": None,
+        "frechet": perception.frechet_distance(a, b), "kernel": perception.kernel_distance(a, b),
+    })  # fmt: skip
+    return [{key: float(f"{v:.5g}") if isinstance(v, float) else v for key, v in row.items()} for row in rows]
+
+
+def fewest(rows: list[dict]) -> dict[str, int]:
+    """Sampler -> fewest steps, with all larger numbers too, whose means are not worse than 100 ancestral steps'."""
+
+    def values(sampler: str, steps: int, key: str) -> list[float]:
+        return [r[key] for r in rows if (r["sampler"], r["steps"]) == (sampler, steps) and r["image"] is not None]
+
+    usual = {key: metrics.bootstrap(values("ancestral", 100, key)) for key in METRICS}
+    found = {}
+    for sampler in ("dpm++", "ddim"):
+        for steps in reversed(FEW):
+            means = {key: sum(values(sampler, steps, key)) / 16 for key in METRICS}
+            if any(is_worse(key, means[key], usual[key]) for key in METRICS):
+                break
+            found[sampler] = steps
+    return found
+
+
+def is_worse(metric: str, mean: float, usual: metrics.Interval) -> bool:
+    """Outside the interval on the bad side; the power of fine detail, a ratio to HR's, has two bad sides."""
+    bad_above = metric in ("consistency", "features", "spectrum") and mean > usual.high
+    bad_below = metric in ("psnr", "ssim", "spectrum") and mean < usual.low
+    return bad_above or bad_below
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with brain")
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32")
+    given = parser.parse_args()
+    torch.set_grad_enabled(False)
+    (hr, others), rows = pieces(given.data), []
+    for sampler, steps in PLAN:
+        with torch.autocast("cpu", torch.bfloat16) if given.precision == "bf16" else contextlib.nullcontext():
+            rows += study(hr, others, sampler, steps)
+        print(sampler, steps, {key: round(sum(r[key] for r in rows[-17:-1]) / 16, 7) for key in METRICS},
+              rows[-1]["frechet"], rows[-1]["kernel"], flush=True)  # fmt: skip
+        RESULT.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+        if steps == 20:
+            print(fewest(rows), flush=True)
