@@ -99,7 +99,8 @@ def _lacking(source: Source, limit: int | None, say: Say) -> list[Archive]:
     lacking = []
     for archive in source.archives:
         part = here.get(parts.label(archive))
-        enough = part is not None and (not part.subset or (limit is not None and len(part.files) >= limit))
+        count = sum(bool(re.search(source.image, name)) for name in part.files) if part else 0
+        enough = part is not None and (not part.subset or (limit is not None and count >= limit))
         if archive.urls and not enough:
             lacking.append(archive)
     if not lacking:
@@ -196,7 +197,11 @@ def _subset(source: Source, archive: Archive, limit: int, progress: Progress) ->
 
 
 def _chosen(source: Source, names: Iterable[str], limit: int) -> list[str]:
-    chosen = spread(sorted(name for name in names if re.search(source.image, name)), limit)
+    """Names of `limit` images, evenly spread, and of their masks."""
+    members = sorted(names)
+    chosen = spread([name for name in members if re.search(source.image, name)], limit)
     if not chosen:
         raise DataError(f"{source.name}: the archive has no images as expected: {source.layout}")
-    return list(chosen)
+    stems = {layouts.stem(name) for name in chosen}
+    masks = [name for name in members for match in re.finditer(source.mask or r"(?!)", name) if match["image"] in stems]
+    return [*chosen, *masks]

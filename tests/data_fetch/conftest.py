@@ -24,7 +24,7 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
     tags: bool = True
-    lengths: bool = True
+    lengths: bool = True  # else in chunks, as a server sends what it packs on the way
     cut: Callable[[], int] | None = None  # after how many bytes of a body the connection breaks
     pause: float = 0.0  # seconds between pieces of 16 kB
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)  # given before any file
@@ -64,16 +64,14 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            if server.lengths or status not in (200, 206):
-                self.send_header("Content-Length", str(len(body)))
-            else:
-                self.close_connection = True
+            chunked = not server.lengths and status in (200, 206)
+            self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(body)))))
             self.end_headers()
             limit = server.cut() if server.cut and status in (200, 206) else len(body)
             for begin in range(0, min(limit, len(body)), 1 << 14):
                 piece = body[begin : min(begin + (1 << 14), limit)]
                 try:
-                    self.wfile.write(piece)
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 except OSError:
                     break
                 server.sent += len(piece)
@@ -81,6 +79,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                     time.sleep(server.pause)
             if limit < len(body):
                 self.close_connection = True
+            elif chunked:
+                self.wfile.write(b"0\r\n\r\n")
 
     return Handler
 

@@ -55,10 +55,11 @@ def test_cut_off_at_random_bytes_it_goes_on_where_it_was(server, folder, tmp_pat
     assert len(server.asked) > 3 and server.sent < 1.05 * len(BIG), "nothing was sent twice"
 
 
-def test_without_ranges_it_starts_over_until_it_comes_whole(server, folder, tmp_path):
+@pytest.mark.parametrize("lengths", [True, False])
+def test_without_ranges_it_starts_over_until_it_comes_whole(server, folder, tmp_path, lengths):
     cuts = iter([10_000, 2_000_000, 500_000])
-    server.ranges, server.cut = False, lambda: next(cuts, len(BIG))
-    fetch(server, tmp_path)
+    server.ranges, server.lengths, server.cut = False, lengths, lambda: next(cuts, len(BIG))
+    fetch(server, tmp_path, digest=None)
     assert len(server.asked) == 4
 
 
