@@ -1,10 +1,11 @@
 """Would a small lesion survive? Would one be invented? The lesion test of notebook 09, on held-out subjects.
 
-    python notebooks/results/lesions.py --data ../shared/data [--limit 8] [--bf16]
+    python notebooks/results/lesions.py --data ../shared/data [--limit 10] [--sr3] [--bf16]
 
 `--data` names a folder with the sub-folders brain and fundus that the model cards describe. Six lesions of one radius
-are placed in smooth tissue of each HR image, the image is made four times smaller and restored by every method that has
-weights, with and without the lesions (SR3 draws another sample each time), and `medsr_core.lesions` looks for them.
+are placed in smooth tissue of each HR image, the image is made four times smaller and restored by every method,
+with and without the lesions, and `medsr_core.lesions` looks for them. --sr3 adds SR3 (another sample each time) and its
+regression baseline, which take most of the time.
 Writes lesions.json beside this file: one row per image, method and radius, with the detector's scores at the places
 with a lesion (present) and without (absent), the share of the contrast that came back, and, for radius 0, how many
 lesions were found in the restored healthy image that the true one has not. Ten minutes on two cores.
@@ -24,14 +25,14 @@ import data_fetch
 from medsr_core import degradation, lesions, networks, upscalers
 
 FACTOR = 4
-RADII = (1.0, 1.5, 2.0, 2.5, 3.0)
+RADII = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 CONTRAST = {"brain": 0.25, "fundus": 0.15}
-SIDE = {"brain": 112, "fundus": 192}  # pixels of the middle that is restored
+SIDE = {"brain": 240, "fundus": 512}  # pixels of the middle that is restored
 THRESHOLD = 0.4  # of the contrast
 HELD_OUT = {"brain": ["TCGA-FG-6692"], "fundus": ["Image_09", "Image_10"]}
 
 
-def study(folder: Path, limit: int, bf16: bool) -> list[dict]:
+def study(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
     """All rows."""
     rows = []
     for name, contrast in CONTRAST.items():
@@ -39,7 +40,7 @@ def study(folder: Path, limit: int, bf16: bool) -> list[dict]:
             places = lesions.sites(hr, 6, seed=index)
             if len(places) < 3:
                 continue
-            for method in ["HR", "bicubic", "tv", *trained(name)]:
+            for method in ["HR", "bicubic", "tv", *trained(name, slow)]:
                 rows += [{"data": name, "image": image, "subject": subject, "method": method, **row}
                          for row in test(hr, places, contrast, restorer(method, name, index, bf16))]  # fmt: skip
             print(name, image, len(places), flush=True)
@@ -73,9 +74,10 @@ def restorer(method: str, weights: str, seed: int, bf16: bool) -> Callable[[Tens
     return restore
 
 
-def trained(weights: str) -> list[str]:
-    """Methods with weights for this organ."""
-    return [method for method in networks.FAMILY if weights in networks.available(method)]
+def trained(weights: str, slow: bool) -> list[str]:
+    """Methods with weights for this organ; SR3 and its baseline only if `slow` ones are wanted."""
+    wanted = [method for method in networks.FAMILY if slow or method not in ("regression", "sr3")]
+    return [method for method in wanted if weights in networks.available(method)]
 
 
 def held_out(folder: Path, name: str, limit: int) -> list[tuple[str, str, Tensor]]:
@@ -97,9 +99,10 @@ def rounded(values: Tensor) -> list[float]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with brain and fundus")
-    parser.add_argument("--limit", type=int, default=8, help="images per organ, evenly spread (default 8)")
+    parser.add_argument("--limit", type=int, default=10, help="images per organ, evenly spread (default 10)")
+    parser.add_argument("--sr3", action="store_true", help="SR3 and its regression baseline too")
     parser.add_argument("--bf16", action="store_true", help="networks in bfloat16: twice as fast, within 0.02 dB")
     given = parser.parse_args()
     with torch.inference_mode():
-        lines = ",\n".join(json.dumps(row) for row in study(given.data, given.limit, given.bf16))
+        lines = ",\n".join(json.dumps(row) for row in study(given.data, given.limit, given.sr3, given.bf16))
     Path(__file__).with_name("lesions.json").write_text(f"[\n{lines}\n]\n")

@@ -1,6 +1,6 @@
 """What if D was not bicubic? And what else does the scanner know? The tables of notebook 10, on held-out subjects.
 
-    python notebooks/results/mismatch.py --data ../shared/data [--limit 16] [--only NAME] [--bf16]
+    python notebooks/results/mismatch.py --data ../shared/data [--limit 12] [--only NAME] [--sr3] [--bf16]
 
 `--data` names a folder with the sub-folders brain and fundus that the model cards describe. Four studies at factor 4:
 
@@ -10,8 +10,8 @@
 - native: how much fine detail the "HR" volumes have along each axis; little through the slices means that the slices
   were thick and the volume was interpolated
 
-Writes mismatch.json, projection.json, contrast.json and native.json beside this file. Methods without weights are left
-out. Ten minutes on two cores.
+Writes mismatch.json, projection.json, contrast.json and native.json beside this file. Ten minutes on two
+cores. --sr3 adds SR3 and its regression baseline, which take most of the time.
 """
 
 from __future__ import annotations
@@ -47,30 +47,31 @@ def degradations() -> dict[str, degradation.Linear | degradation.Step]:
     }
 
 
-def methods(weights: str) -> list[str]:
+def methods(weights: str, slow: bool) -> list[str]:
     """The methods compared: what is trained for these weights at this factor."""
-    trained = [name for name in networks.FAMILY if weights in networks.available(name)]
+    wanted = [name for name in networks.FAMILY if slow or name not in ("regression", "sr3")]
+    trained = [name for name in wanted if weights in networks.available(name)]
     return ["bicubic", "backprojection", "tv", *trained]
 
 
 def held_out(folder: Path, name: str, limit: int) -> list:
-    """Name and middle of each image of subjects that no training saw: 160 pixels of a slice, 320 of a photograph."""
+    """Name and image of subjects that no training saw; of photographs the middle 512 pixels."""
     scans = []
     for scan in data_fetch.load(folder / name).of_subjects(HELD_OUT[name], limit=limit):
-        side = {"brain": 160, "fundus": 320}[name]
+        side = {"brain": 240, "fundus": 512}[name]
         top, left = ((n - side) // 2 for n in scan.pixels.shape[-2:])
         scans.append((scan.name, scan.pixels[..., top : top + side, left : left + side]))
     return scans
 
 
-def mismatch(folder: Path, limit: int, bf16: bool) -> list[dict]:
+def mismatch(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
     """One row per image, degradation and method."""
     rows = []
     for name in HELD_OUT:
         for index, (image, hr) in enumerate(held_out(folder, name, limit)):
             for label, D in degradations().items():
                 lr = D(hr, generator=torch.Generator().manual_seed(index)).clamp(0, 1)
-                for method in methods(name):
+                for method in methods(name, slow):
                     if method in SLOW and index % 2:
                         continue
                     with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.FAMILY):
@@ -81,14 +82,14 @@ def mismatch(folder: Path, limit: int, bf16: bool) -> list[dict]:
     return rows
 
 
-def projection(folder: Path, limit: int, bf16: bool) -> list[dict]:
+def projection(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
     """One row per image, method and way to project: none, end, and for SR3 steps."""
     D = degradation.bicubic(FACTOR)
     rows = []
     for name in HELD_OUT:
         for index, (image, hr) in enumerate(held_out(folder, name, limit)):
             lr = D(hr).clamp(0, 1)
-            for method in methods(name):
+            for method in methods(name, slow):
                 if method in SLOW and index % 2:
                     continue
                 for way in ("none", "end", *(("steps",) if method == "sr3" else ())):
@@ -103,7 +104,7 @@ def projection(folder: Path, limit: int, bf16: bool) -> list[dict]:
     return rows
 
 
-def contrast(folder: Path, limit: int, bf16: bool) -> list[dict]:
+def contrast(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
     """One row per slice, target contrast and way to restore it. The guide is the patient's sharp T1."""
     D, rows = degradation.bicubic(FACTOR), []
     patient = folder / "brain" / HELD_OUT["brain"][0]
@@ -129,7 +130,7 @@ def contrast(folder: Path, limit: int, bf16: bool) -> list[dict]:
     return rows
 
 
-def native(folder: Path, limit: int, bf16: bool) -> list[dict]:
+def native(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
     """One row per volume and axis: power at 0.19 to 0.25 cycles per mm over that at 0.03 to 0.09, in dB."""
     colin = torch.cat([scan.pixels for scan in data_fetch.load("brain", split="all")])
     volumes = {("Colin27", "t1"): colin[-128:]}
@@ -174,11 +175,12 @@ if __name__ == "__main__":
     studies = {"mismatch": mismatch, "projection": projection, "contrast": contrast, "native": native}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with brain and fundus")
-    parser.add_argument("--limit", type=int, default=16, help="images per modality, evenly spread (default 16)")
+    parser.add_argument("--limit", type=int, default=12, help="images per modality, evenly spread (default 12)")
     parser.add_argument("--only", choices=list(studies), help="one of the studies")
+    parser.add_argument("--sr3", action="store_true", help="SR3 and its regression baseline too")
     parser.add_argument("--bf16", action="store_true", help="networks in bfloat16: twice as fast, within 0.02 dB")
     given = parser.parse_args()
     for name in [given.only] if given.only else studies:
         with torch.inference_mode():
-            lines = ",\n".join(json.dumps(row) for row in studies[name](given.data, given.limit, given.bf16))
+            lines = ",\n".join(json.dumps(row) for row in studies[name](given.data, given.limit, given.sr3, given.bf16))
         (HERE / f"{name}.json").write_text(f"[\n{lines}\n]\n")

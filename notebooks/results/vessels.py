@@ -1,6 +1,6 @@
 """Are the vessels still there? Dice of a classical segmentation on restored retinas, for notebook 09.
 
-    python notebooks/results/vessels.py --data ../shared/data
+    python notebooks/results/vessels.py --data ../shared/data [--sr3]
 
 `--data` names a folder whose sub-folder fundus holds CHASE_DB1: photographs and the first observer's masks
 (`*_1stHO.png`). Photographs and masks are halved by 2x2 means, since the photographs are oversampled; the threshold is
@@ -22,7 +22,7 @@ from torch import Tensor
 from medsr_core import degradation, images, metrics, networks, upscalers, vessels
 
 
-def study(folder: Path) -> list[dict]:
+def study(folder: Path, slow: bool) -> list[dict]:
     """One row per photograph, factor and method."""
     training = [halved(folder, f"Image_{child:02d}L") for child in range(1, 9)]
     threshold = vessels.best_threshold(*zip(*training, strict=True))
@@ -32,7 +32,8 @@ def study(folder: Path) -> list[dict]:
         true, inside = vessels.segment(hr, threshold), vessels.field_of_view(hr, 13)
         for factor in (4, 8):
             lr = degradation.bicubic(factor)(hr).clamp(0, 1)
-            trained = [method for method in networks.FAMILY if "fundus" in networks.available(method, factor)]
+            wanted = [method for method in networks.FAMILY if slow or method not in ("regression", "sr3")]
+            trained = [method for method in wanted if "fundus" in networks.available(method, factor)]
             for method in ("HR", "bicubic", "tv", *trained):
                 sr = hr if method == "HR" else upscalers.upscale(lr, method, factor=factor, weights="fundus")
                 found = vessels.segment(sr, threshold)
@@ -56,7 +57,8 @@ def halved(folder: Path, name: str) -> tuple[Tensor, np.ndarray]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with fundus")
+    parser.add_argument("--sr3", action="store_true", help="SR3 and its regression baseline too")
     given = parser.parse_args()
     torch.set_grad_enabled(False)
-    lines = ",\n".join(json.dumps(row) for row in study(given.data / "fundus"))
+    lines = ",\n".join(json.dumps(row) for row in study(given.data / "fundus", given.sr3))
     Path(__file__).with_name("vessels.json").write_text(f"[\n{lines}\n]\n")
