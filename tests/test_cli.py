@@ -97,6 +97,41 @@ def test_enhance_makes_the_file_larger_by_the_method(scans, tmp_path):
     assert "96x88" in result.output
 
 
+def test_enhance_writes_a_sample_their_mean_and_their_spread_and_warns_once(scans, tmp_path):
+    lr, options = scans / "scan0.png", ("--method", "sr3", "--weights", "brain", "--steps", 2, "--seed", 5)
+    result = medsr("enhance", lr, "-o", tmp_path / "sr.tif", *options, "--samples", 3)
+    assert result.exit_code == 0 and result.output.count("no diagnostic device") == 1, result.output
+    drawn = upscalers.samples(images.read(lr).pixels, 3, weights="brain", steps=2, seed=5)
+    expected = {"sr": drawn[0], "sr-mean": drawn.mean(0), "sr-spread": (10 * drawn.std(0)).clamp(0, 1)}
+    for name, image in expected.items():
+        assert torch.allclose(images.read(tmp_path / f"{name}.tif").pixels, image, atol=0.51 / 255), name
+    refused = medsr("enhance", lr, "-o", tmp_path / "x.png", "--method", "srgan", "--samples", 3)
+    assert refused.exit_code == 2 and "one answer" in refused.output and not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    "options, hint",
+    [(["--steps", 2001], "1 to 2000"), (["--sampler", "euler"], "dpm++"), (["--factor", 3], "4x: brain")],
+)
+def test_enhance_names_what_sr3_can_do(scans, tmp_path, options, hint):
+    result = medsr("enhance", scans / "scan0.png", "-o", tmp_path / "x.png", "--method", "sr3", *options)
+    assert result.exit_code == 2 and hint in result.output and not (tmp_path / "x.png").exists()
+
+
+def test_train_sr3_from_the_command_line_and_use_it(scans, tmp_path):
+    common = ("--data", scans, "--channels", 1, "--factor", 2, "--batch", 2, "--patch", 16, "--steps", 2)
+    folder = tmp_path / "run"
+    result = medsr("train", "sr3", *common, "--out", folder)
+    assert result.exit_code == 2 and "3 subjects" in result.output  # two files cannot be split by subject
+    for name in ("scan2.png", "scan3.png"):
+        (scans / name).write_bytes((scans / "scan0.png").read_bytes())
+    result = medsr("train", "sr3", *common, "--out", folder, "--blur", 0.5)
+    assert result.exit_code == 0, result.output
+    network = networks.load("sr3", weights=folder / "generator.safetensors")
+    assert (network.factor, network.channels) == (2, 1) and network.scale != 8.0  # measured on the data
+    assert medsr("train", "medgan-pixel", *common).exit_code == 2  # it takes no factor
+
+
 def test_enhance_takes_every_page_and_will_not_drop_some(tmp_path):
     stack = np.random.default_rng(0).integers(0, 2**16, (3, 12, 10), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
@@ -122,7 +157,7 @@ def test_run_gives_parameters_collects_results_and_scores(make_notebook, scans, 
     executed = (tmp_path / "runs" / "00_a.ipynb").read_text()
     assert f"2 {scans}" in executed  # the path is absolute: notebooks run in their own folder
     assert "backprojection" in (tmp_path / "runs" / "index.html").read_text()
-    assert len(json.loads((tmp_path / "runs" / "scores.json").read_text())) == 2 * 9  # images x methods
+    assert len(json.loads((tmp_path / "runs" / "scores.json").read_text())) == 2 * 11  # images x methods
 
 
 def test_data_list_names_every_set():
