@@ -15,6 +15,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from medsr_core.diffusion import snr
@@ -132,9 +133,9 @@ def by_steps(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]], *, band
             for (name, points), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
                 axes.vlines(list(points), *([i[end] for i in points.values()] for end in (1, 2)), color=colour)
                 axes.plot(list(points), [i.mean for i in points.values()], color=colour, marker=marker, label=name)
-            steps = sorted({step for points in lines.values() for step in points})
             axes.set_xscale("log")
-            axes.set_xticks(steps, [str(step) for step in steps], rotation=60)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter("{x:.0f}")
             axes.minorticks_off()
             axes.set(title=measure, xlabel="network calls")
             axes.grid(color="0.9")
