@@ -4,15 +4,15 @@
 
 `--data` names a folder with the sub-folders brain, fundus and skin that the model cards describe; the held-out subjects
 are those of the cards. The middle of each scan is degraded and restored: 176x176 of a slice, 256x256 of a photograph.
-SR3 draws `count` samples at its default steps; means of 1, 2, 4, 8 .. of them are scored like methods of their own, "sr3
-mean of N", and the means of all images are kept, to see a shift of colour. Writes sr3.json beside this file, one row
-per image and method; with --only, the other rows stay. bf16 halves the time where the processor knows it.
+SR3 draws `count` samples at its default steps; means of 2, 4, 8 .. of them are scored like methods of their own, "sr3
+mean of N"; `shift` is how far the mean of all samples is from LR's mean, in the worst channel. Writes sr3.json beside
+this file, one row per image and method; with --only, the other rows stay. bf16 halves the time
+where the processor knows it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from pathlib import Path
 
@@ -33,7 +33,7 @@ SETTINGS = {
 RESULT = Path(__file__).with_name("sr3.json")
 
 
-def study(folder: Path, setting: str, limit: int, count: int) -> list[dict]:
+def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> list[dict]:
     """Rows of one setting."""
     name, weights, factor = SETTINGS[setting]
     side = 176 if name == "brain" else 256
@@ -42,10 +42,11 @@ def study(folder: Path, setting: str, limit: int, count: int) -> list[dict]:
         hr = middle(scan.pixels, min(side, min(scan.pixels.shape[-2:]) // 16 * 16))
         lr = D(hr).clamp(0, 1)
         answers = {"bicubic": upscalers.upscale(lr, "bicubic", factor=factor)}
-        for method in networks.FAMILY:
-            if method != "sr3" and weights in networks.available(method, factor):
-                answers[method] = upscalers.upscale(lr, method, factor=factor, weights=weights)
-        samples = upscalers.samples(lr, count, factor=factor, weights=weights, seed=1000 * index)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):  # networks only: D and SSIM need all their digits
+            for method in networks.FAMILY:
+                if method != "sr3" and weights in networks.available(method, factor):
+                    answers[method] = upscalers.upscale(lr, method, factor=factor, weights=weights).float()
+            samples = upscalers.samples(lr, count, factor=factor, weights=weights, seed=1000 * index).float()
         answers |= {"sr3": samples[0]}
         answers |= {f"sr3 mean of {2**k}": samples[: 2**k].mean(0) for k in range(1, count.bit_length())}
         for method, sr in answers.items():
@@ -89,7 +90,6 @@ if __name__ == "__main__":
     torch.set_grad_enabled(False)
     wanted = given.only or list(SETTINGS)
     kept = [row for row in json.loads(RESULT.read_text()) if row["setting"] not in wanted] if RESULT.exists() else []
-    half = torch.autocast("cpu", dtype=torch.bfloat16) if given.precision == "bf16" else contextlib.nullcontext()
-    with half:
-        new = [row for setting in wanted for row in study(given.data, setting, given.limit, given.count)]
+    half = given.precision == "bf16"
+    new = [row for setting in wanted for row in study(given.data, setting, given.limit, given.count, half)]
     RESULT.write_text("[\n" + ",\n".join(json.dumps(row) for row in kept + new) + "\n]\n")

@@ -6,14 +6,13 @@
 patient, four contrasts, are enlarged 4 times by every sampler with its number of steps, always from the same seed.
 Writes steps.json beside this file: one row per sampler, steps and image, and one per sampler and steps ("image": null)
 with the Frechet and kernel distance between the features of all SR pieces and of 48 HR pieces from other slices.
-Forty minutes, most of them for the 2000 steps of the ancestral sampler. Then prints the fewest steps with which no
+Five minutes with bf16. Then prints the fewest steps with which no
 metric is worse than the interval of 100 ancestral steps.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from medsr_core.losses import Perceptual
 
 FEW = (4, 5, 6, 8, 10, 12, 16, 25, 50)
 PLAN = [("ancestral", 100), *(("dpm++", n) for n in FEW), *(("ddim", n) for n in FEW), ("ancestral", 20),
-        ("ancestral", 50), ("ancestral", 2000)]  # fmt: skip
+        ("ancestral", 50)]  # fmt: skip
 RESULT = Path(__file__).with_name("steps.json")
 METRICS = ("psnr", "ssim", "consistency", "features", "spectrum")
 
@@ -39,11 +38,12 @@ def pieces(folder: Path) -> tuple[Tensor, Tensor]:
     return cut[mine], cut[~mine]
 
 
-def study(hr: Tensor, others: Tensor, sampler: str, steps: int) -> list[dict]:
+def study(hr: Tensor, others: Tensor, sampler: str, steps: int, half: bool) -> list[dict]:
     """A row for each image and one for all."""
     D, perceptual = degradation.bicubic(4), Perceptual()
     lr = D(hr).clamp(0, 1)
-    sr = upscalers.samples(lr, 1, weights="brain", sampler=sampler, steps=steps, seed=1)[0]
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):  # the network only: D and SSIM need all their digits
+        sr = upscalers.samples(lr, 1, weights="brain", sampler=sampler, steps=steps, seed=1)[0].float()
     rows = []
     for index, (one, low, whole) in enumerate(zip(sr.split(1), lr.split(1), hr.split(1), strict=True)):
         rows.append({
@@ -93,10 +93,8 @@ if __name__ == "__main__":
     torch.set_grad_enabled(False)
     (hr, others), rows = pieces(given.data), []
     for sampler, steps in PLAN:
-        with torch.autocast("cpu", torch.bfloat16) if given.precision == "bf16" else contextlib.nullcontext():
-            rows += study(hr, others, sampler, steps)
+        rows += study(hr, others, sampler, steps, given.precision == "bf16")
         print(sampler, steps, {key: round(sum(r[key] for r in rows[-17:-1]) / 16, 7) for key in METRICS},
               rows[-1]["frechet"], rows[-1]["kernel"], flush=True)  # fmt: skip
         RESULT.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-        if steps == 20:
-            print(fewest(rows), flush=True)
+    print(fewest(rows))
