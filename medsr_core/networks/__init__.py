@@ -39,7 +39,6 @@ FAMILY: dict[str, type[Network]] = {
     "medgan-pixel": medgan.Generator, "medgan": medgan.Generator,
     "regression": sr3.Regression, "sr3": sr3.SR3,
 }  # fmt: skip
-PRESETS = ("teaching", "paper", *sr3.TASKS)
 ADVERSARIAL = {"srgan": "srresnet", "medgan": "medgan-pixel"}  # method -> the method whose weights it starts from
 ARCHITECTURES: dict[str, type[Network]] = {
     "srgan.Generator": srgan.Generator, "medgan.Generator": medgan.Generator,
@@ -201,13 +200,12 @@ def copy_of(network: N, *, channels: int | None = None, factor: int | None = Non
     """
     if channels is not None:
         network = as_gray(network) if channels == 1 else as_colour(network)
-    state = network.state_dict()
+    copied: Any = copy.deepcopy(network)
     if factor is not None and factor != network.factor:
         if not isinstance(network, sr3.SR3 | sr3.Regression):
             raise ValueError(f"weights for factor {network.factor} cannot go on with factor {factor}; train anew")
-        network = _rebuilt(network, factor=factor)
-        network.load_state_dict(state)
-    copied: Any = copy.deepcopy(network)
+        copied = _rebuilt(network, factor=factor)
+        copied.load_state_dict(network.state_dict())
     return copied.requires_grad_(True)
 
 
