@@ -135,12 +135,6 @@ def detail(sr: Tensor, hr: Tensor, D: Linear) -> Detail:
     return Detail(added.norm(dim=1) / true.norm(dim=1), torch.cosine_similarity(added, true, dim=1))
 
 
-def project(sr: Tensor, lr: Tensor, D: Linear) -> Tensor:
-    """Data consistency: the image nearest to SR that D maps to LR, SR + D^+ (LR - D SR). Not clipped."""
-    exact = sr.double()
-    return (exact + D.pinv(lr.double() - D(exact), (sr.shape[-2], sr.shape[-1]))).to(sr.dtype)
-
-
 def _check(samples: Tensor, hr: Tensor | None = None) -> None:
     if samples.ndim != 5 or (hr is None and len(samples) < 2):
         raise ValueError(f"samples are (N, B, C, H, W) with N of 2 or more, got {tuple(samples.shape)}")

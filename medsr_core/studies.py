@@ -7,13 +7,69 @@ by image: what one method was not asked about does not count for the other.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from medsr_core.metrics import Interval, bootstrap, paired
 
 Row = dict[str, Any]
+
+# Subjects that no training of the shipped weights saw, by the start of their names: those of the model cards.
+HELD_OUT = {
+    "brain": ["TCGA-FG-6692"],
+    "fundus": ["Image_09", "Image_10"],
+    "skin": ["ISIC_02", "ISIC_03"],
+    "heart": ["MF0309", "MF0311"],
+}
+
+# --- making a study -------------------------------------------------------------------------------------------------
+
+
+def person(subject: str) -> str:
+    """Both eyes of a child, and all frames of a heart, are one subject: Image_09L is Image_09."""
+    return re.sub(r"(?<=\d)[LR]$|(PRE|POST)(_.*)?$", "", subject)
+
+
+def middle(pixels: Tensor, side: int) -> Tensor:
+    """The middle square of an image (..., H, W), or as much of it as there is."""
+    height, width = pixels.shape[-2:]
+    top, left = max(height - side, 0) // 2, max(width - side, 0) // 2
+    return pixels[..., top : top + side, left : left + side]
+
+
+def short(row: Row, digits: int = 5) -> Row:
+    """The row with its numbers, also those in lists, rounded to so many significant digits."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [rounded(each) for each in value]
+        if isinstance(value, dict):
+            return {key: rounded(each) for key, each in value.items()}
+        return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+    return {key: rounded(value) for key, value in row.items()}
+
+
+def update(path: str | Path, rows: Sequence[Row], by: Sequence[str]) -> None:
+    """Put rows into a JSON file, one a line; stored rows with the same names `by` go, all others stay.
+
+    The file is replaced in one go, so that a study can store what it has after each image and be stopped anywhere.
+    """
+    path = Path(path)
+    new = {tuple(row.get(key) for key in by) for row in rows}
+    stored = json.loads(path.read_text()) if path.exists() else []
+    kept = [row for row in stored if tuple(row.get(key) for key in by) not in new]
+    aside = path.with_suffix(".tmp")
+    aside.write_text("[\n" + ",\n".join(json.dumps(row) for row in (*kept, *rows)) + "\n]\n")
+    os.replace(aside, path)
+
+
+# --- reading one ----------------------------------------------------------------------------------------------------
 
 
 def load(path: str | Path, **names: Any) -> list[Row]:

@@ -25,6 +25,7 @@ from medsr_core.networks import esrgan
 from medsr_core.networks.sr3 import SR3, Regression, bicubic_start
 from medsr_core.networks.srgan import from_channels, to_channels
 from medsr_core.patches import mix
+from medsr_core.restoration import explains, least_variation
 
 STEPS, SAMPLER = 12, "dpm++"  # of sr3: the fewest steps not worse than 100 ancestral ones, see notebook 06
 
@@ -140,16 +141,16 @@ def samples(
 
 def _draw(network: SR3, lr: Tensor, walk: Callable[..., Tensor], noise: diffusion.Noise, project: str | None) -> Tensor:
     """One sample: from noise to y_0, and to an image."""
-    x = bicubic_start(network, lr)
+    x, D = bicubic_start(network, lr), degradation.bicubic(network.factor)
 
     def denoise(y: Tensor, level: Tensor) -> Tensor:
         y0 = tiling.in_tiles(partial(network.denoise, noise_level=level), y, x, align=network.unet.multiple)
         if project != "steps":
             return y0
-        return network.encode(_explain(network.decode(y0, x), to_channels(lr, network.channels), network.factor), x)
+        return network.encode(explains(to_channels(lr, network.channels), D)(network.decode(y0, x)), x)
 
     sr = from_channels(network.decode(walk(denoise, noise(x)), x), lr)
-    return (_explain(sr, lr, network.factor) if project else sr).clamp(0, 1)
+    return (explains(lr, D)(sr) if project else sr).clamp(0, 1)
 
 
 def _noise_from(seed: int) -> diffusion.Noise:
@@ -197,48 +198,15 @@ def lanczos(lr: Tensor, factor: int) -> Tensor:
 
 def backprojection(lr: Tensor, factor: int) -> Tensor:
     """Bicubic, corrected so that D(SR) = LR exactly (Irani & Peleg 1991)"""
-    return _explain(bicubic(lr, factor), lr, factor)
+    return explains(lr, degradation.bicubic(factor))(bicubic(lr, factor))
 
 
 def tv(lr: Tensor, factor: int, iterations: int = 60) -> Tensor:
-    """Of all images with D(SR) = LR, the one with the least total variation
-
-    Chambolle & Pock 2011, algorithm 1, for min TV(x) subject to D x = y: the dual variable p of the image's
-    gradient is kept in the unit disc, the image on the plane {D x = y} by the exact projection with D^+.
-    Total variation is isotropic and couples the channels of RGB images.
-    """
-    x = step_back = backprojection(lr, factor)
-    p = x.new_zeros(2, *x.shape)
-    primal, dual = 0.01, 1 / (8 * 0.01)  # primal * dual * |gradient|^2 <= 1; 0.01 converges fastest on scans (ours)
-    for _ in range(iterations):
-        p = p + dual * _gradient(step_back)
-        p = p / p.square().sum((0, 2), keepdim=True).sqrt().clamp(min=1)
-        previous, x = x, _explain(x + primal * _divergence(p), lr, factor)
-        step_back = 2 * x - previous
-    return x
+    """Of all images with D(SR) = LR, the one with the least total variation; RGB channels share their edges"""
+    return least_variation(bicubic(lr, factor), explains(lr, degradation.bicubic(factor)), iterations=iterations)
 
 
 CLASSICAL: dict[str, Callable[[Tensor, int], Tensor]] = {
     function.__name__: function for function in (nearest, bilinear, bicubic, lanczos, backprojection, tv)
 }
 METHODS = (*CLASSICAL, *networks.FAMILY)
-
-
-def _explain(sr: Tensor, lr: Tensor, factor: int) -> Tensor:
-    """The image nearest to `sr` that D maps to `lr`: x + D^+ (y - D x)."""
-    D = degradation.bicubic(factor)
-    return sr + D.pinv(lr - D(sr), (sr.shape[-2], sr.shape[-1]))
-
-
-def _gradient(x: Tensor) -> Tensor:
-    """Forward differences down and to the right, zero at the last row and column: (2, B, C, H, W)."""
-    down = torch.nn.functional.pad(x.diff(dim=-2), (0, 0, 0, 1))
-    right = torch.nn.functional.pad(x.diff(dim=-1), (0, 1))
-    return torch.stack([down, right])
-
-
-def _divergence(p: Tensor) -> Tensor:
-    """The negative adjoint of `_gradient`."""
-    down = torch.nn.functional.pad(p[0][..., :-1, :], (0, 0, 1, 1)).diff(dim=-2)
-    right = torch.nn.functional.pad(p[1][..., :-1], (1, 1)).diff(dim=-1)
-    return down + right

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from medsr_core import metrics, studies
 
@@ -50,3 +51,28 @@ def test_subjects_are_drawn_whole():
 def test_intervals_in_words():
     assert studies.signed(metrics.Interval(1.234, -0.5, 2.0, 3)) == "+1.23 [-0.50, +2.00]"
     assert studies.plain(metrics.Interval(0.9, 0.85, 0.95, 3), 1) == "0.9 [0.8, 0.9]"
+
+
+def test_a_study_replaces_its_own_rows_and_keeps_the_others(tmp_path):
+    path = tmp_path / "x.json"
+    studies.update(path, ROWS, by=("image", "method"))
+    assert json.loads(path.read_text()) == ROWS and len(path.read_text().splitlines()) == len(ROWS) + 2
+    studies.update(path, [{"image": "a", "method": "tv", "psnr": 31.0, "ssim": 0.9}], by=("image", "method"))
+    assert studies.load(path, image="a", method="tv") == [{"image": "a", "method": "tv", "psnr": 31.0, "ssim": 0.9}]
+    assert studies.load(path)[:-1] == ROWS[1:]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_numbers_are_stored_short():
+    row = {"name": "a", "n": 123456, "x": 0.000123456789, "list": [1.23456789, None], "levels": {"0.5": 2 / 3}}
+    assert studies.short(row) == {
+        "name": "a", "n": 123456, "x": 0.00012346, "list": [1.2346, None], "levels": {"0.5": 0.66667}
+    }  # fmt: skip
+
+
+def test_the_middle_of_an_image_and_the_person_behind_a_file():
+    image = torch.arange(35.0).view(1, 1, 5, 7)
+    assert studies.middle(image, 3).tolist() == [[[[9, 10, 11], [16, 17, 18], [23, 24, 25]]]]
+    assert studies.middle(image, 6).shape == (1, 1, 5, 6) and studies.middle(image, 9).shape == image.shape
+    people = {"Image_09L": "Image_09", "TCGA-FG-6692": "TCGA-FG-6692", "MF0309PRE_2": "MF0309", "AURORA": "AURORA"}
+    assert {name: studies.person(name) for name in people} == people

@@ -78,12 +78,6 @@ def test_tv_finds_the_least_total_variation():
     assert ours.diff().abs().sum() == pytest.approx(best.fun, rel=1e-3)
 
 
-def test_gradient_and_divergence_are_negative_adjoints():
-    x, p = torch.rand(1, 2, 7, 5, dtype=torch.float64), torch.rand(2, 1, 2, 7, 5, dtype=torch.float64)
-    left, right = (upscalers._gradient(x) * p).sum(), -(x * upscalers._divergence(p)).sum()
-    assert left == pytest.approx(right.item(), abs=1e-12)
-
-
 def test_unknown_method_names_the_known_ones():
     with pytest.raises(ValueError, match=r"nearest, bilinear, bicubic, .*tv"):
         upscalers.upscale(torch.zeros(1, 1, 4, 4), "magic")

@@ -13,16 +13,15 @@ on two cores.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 
 import data_fetch
-from medsr_core import evaluation, networks, training
+from medsr_core import evaluation, networks, studies, training
 from medsr_core.patches import split
 
-HELD_OUT = ["TCGA-FG-6692"]
+HELD_OUT = studies.HELD_OUT["brain"]
 VARIANTS = {"full": {}} | {name: {name: False} for name in ("multi_scale", "two_step", "third_stage", "skips")}
 OPPONENTS = {"full": {}} | {name: {name: False} for name in ("extra_depth", "channel_residuals", "skips")}
 OPPONENTS["none of them"] = dict.fromkeys(("extra_depth", "channel_residuals", "skips"), False)
@@ -83,5 +82,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     rows = [row for seed in (0, 1) for row in study(given.data, given.steps, given.folder, seed)]
     rows += game(given.data, given.steps // 4, given.folder)
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    (HERE / "ablation.json").write_text(f"[\n{lines}\n]\n")
+    studies.update(HERE / "ablation.json", rows, by=("variant", "opponent", "seed", "image"))

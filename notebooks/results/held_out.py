@@ -10,29 +10,21 @@ subjects are those of the cards. Every method is scored with the weights of its 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from pathlib import Path
 
 import data_fetch
-from medsr_core import evaluation, networks
+from medsr_core import evaluation, networks, studies
 
-HELD_OUT = {
-    "brain": ["TCGA-FG-6692"],
-    "fundus": ["Image_09", "Image_10"],
-    "skin": ["ISIC_02", "ISIC_03"],
-    "heart": ["MF0309", "MF0311"],
-}
 KEPT = ("data", "image", "subject", "method", "psnr", "ssim", "consistency", "features")
 
 
 def study(folder: Path, limit: int) -> list[dict]:
     """One row per image, method and weights."""
     rows = []
-    for name, subjects in HELD_OUT.items():
+    for name, subjects in studies.HELD_OUT.items():
         scans = data_fetch.load(folder / name).of_subjects(subjects, limit=limit)
         plan = {"none": ["bicubic", "backprojection"]}
-        for weights in (*HELD_OUT, "general"):
+        for weights in (*studies.HELD_OUT, "general"):
             own = weights in (name, "general")
             methods = list(networks.FAMILY) if own else ["medgan-pixel"]
             plan[weights] = [method for method in methods if weights in networks.available(method)]
@@ -42,18 +34,9 @@ def study(folder: Path, limit: int) -> list[dict]:
                 print(name, weights, methods, flush=True)
                 scores = evaluation.evaluate(scans, methods, weights=weights, features=True, progress=False)
                 for row in scores:
-                    kept = {key: _short(row[key]) for key in KEPT}
-                    rows.append(kept | {"subject": _person(row["subject"]), "weights": weights})
+                    kept = studies.short({key: row[key] for key in KEPT})
+                    rows.append(kept | {"subject": studies.person(row["subject"]), "weights": weights})
     return rows
-
-
-def _person(name: str) -> str:
-    """Both eyes of a child, and all frames of a heart, are one subject."""
-    return re.sub(r"(?<=\d)[LR]$|(PRE|POST)(_.*)?$", "", name)
-
-
-def _short(value: object) -> object:
-    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
@@ -61,5 +44,5 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True, help="folder with brain, fundus, skin and heart")
     parser.add_argument("--limit", type=int, default=24, help="images per modality, evenly spread (default 24)")
     given = parser.parse_args()
-    lines = ",\n".join(json.dumps(row) for row in study(given.data, given.limit))
-    Path(__file__).with_name("held_out.json").write_text(f"[\n{lines}\n]\n")
+    result = Path(__file__).with_name("held_out.json")
+    studies.update(result, study(given.data, given.limit), by=("data", "image", "method", "weights"))

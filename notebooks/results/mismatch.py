@@ -1,6 +1,6 @@
 """What if D was not bicubic? And what else does the scanner know? The tables of notebook 10, on held-out subjects.
 
-    python notebooks/results/mismatch.py --data ../shared/data [--limit 12] [--only NAME] [--sr3] [--bf16]
+    python notebooks/results/mismatch.py --data ../shared/data [--limit 12] [--only NAME] [--methods sr3] [--bf16]
 
 `--data` names a folder with the sub-folders brain and fundus that the model cards describe. Four studies at factor 4:
 
@@ -10,24 +10,25 @@
 - native: how much fine detail the "HR" volumes have along each axis; little through the slices means that the slices
   were thick and the volume was interpolated
 
-Writes mismatch.json, projection.json, contrast.json and native.json beside this file. Ten minutes on two
-cores. --sr3 adds SR3 and its regression baseline, which take most of the time.
+Writes mismatch.json, projection.json, contrast.json and native.json beside this file, image by image. With `--methods`,
+the rows of other methods stay as they are. Ten minutes on two cores without SR3, which takes as long again and is asked
+about every second image.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 import data_fetch
-from medsr_core import degradation, images, metrics, networks, restoration, stability, upscalers
+from medsr_core import degradation, images, metrics, networks, restoration, stability, studies, upscalers
 
 HERE = Path(__file__).parent
 FACTOR = 4
-HELD_OUT = {"brain": ["TCGA-FG-6692"], "fundus": ["Image_09", "Image_10"]}
+SIDE = {"brain": 240, "fundus": 512}  # pixels of the middle that is restored
 SLOW = ("sr3",)  # on every second image
 
 
@@ -47,67 +48,57 @@ def degradations() -> dict[str, degradation.Linear | degradation.Step]:
     }
 
 
-def methods(weights: str, slow: bool) -> list[str]:
-    """The methods compared: what is trained for these weights at this factor."""
-    wanted = [name for name in networks.FAMILY if slow or name not in ("regression", "sr3")]
-    trained = [name for name in wanted if weights in networks.available(name)]
-    return ["bicubic", "backprojection", "tv", *trained]
+def methods(weights: str, index: int, only: list[str]) -> list[str]:
+    """The methods compared on image number `index`: what is trained for these weights at this factor."""
+    trained = [name for name in networks.FAMILY if weights in networks.available(name)]
+    wanted = [name for name in ("bicubic", "backprojection", "tv", *trained) if name in only or not only]
+    return [name for name in wanted if name not in SLOW or index % 2 == 0]
 
 
-def held_out(folder: Path, name: str, limit: int) -> list:
-    """Name and image of subjects that no training saw; of photographs the middle 512 pixels."""
-    scans = []
-    for scan in data_fetch.load(folder / name).of_subjects(HELD_OUT[name], limit=limit):
-        side = {"brain": 240, "fundus": 512}[name]
-        top, left = ((n - side) // 2 for n in scan.pixels.shape[-2:])
-        scans.append((scan.name, scan.pixels[..., top : top + side, left : left + side]))
-    return scans
+def held_out(folder: Path, limit: int) -> Iterator[tuple[str, int, dict, torch.Tensor]]:
+    """Weights, number, names and image of the subjects that no training saw."""
+    for name, side in SIDE.items():
+        for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
+            names = {"data": name, "image": scan.name, "subject": studies.person(scan.subject)}
+            yield name, index, names, studies.middle(scan.pixels, side)
+            print(name, scan.name, flush=True)
 
 
-def mismatch(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
+def mismatch(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
     """One row per image, degradation and method."""
-    rows = []
-    for name in HELD_OUT:
-        for index, (image, hr) in enumerate(held_out(folder, name, limit)):
-            for label, D in degradations().items():
-                lr = D(hr, generator=torch.Generator().manual_seed(index)).clamp(0, 1)
-                for method in methods(name, slow):
-                    if method in SLOW and index % 2:
-                        continue
-                    with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.FAMILY):
-                        sr = upscalers.upscale(lr, method, factor=FACTOR, weights=name).float()
-                    row = {"data": name, "image": image, "degradation": label, "method": method}
-                    rows.append(row | {"psnr": _psnr(sr, hr), "ssim": _ssim(sr, hr)})
-            print(name, image, flush=True)
-    return rows
+    for name, index, names, hr in held_out(folder, limit):
+        rows = []
+        for label, D in degradations().items():
+            lr = D(hr, generator=torch.Generator().manual_seed(index)).clamp(0, 1)
+            for method in methods(name, index, only):
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.FAMILY):
+                    sr = upscalers.upscale(lr, method, factor=FACTOR, weights=name).float()
+                row = names | {"degradation": label, "method": method}
+                rows.append(row | {"psnr": _psnr(sr, hr), "ssim": _ssim(sr, hr)})
+        studies.update(HERE / "mismatch.json", rows, by=("data", "image", "degradation", "method"))
 
 
-def projection(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
+def projection(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
     """One row per image, method and way to project: none, end, and for SR3 steps."""
     D = degradation.bicubic(FACTOR)
-    rows = []
-    for name in HELD_OUT:
-        for index, (image, hr) in enumerate(held_out(folder, name, limit)):
-            lr = D(hr).clamp(0, 1)
-            for method in methods(name, slow):
-                if method in SLOW and index % 2:
-                    continue
-                for way in ("none", "end", *(("steps",) if method == "sr3" else ())):
-                    if method == "sr3":
-                        how = None if way == "none" else way
-                        sr = upscalers.samples(lr, 1, factor=FACTOR, weights=name, project=how)[0]
-                    else:
-                        sr = upscalers.upscale(lr, method, factor=FACTOR, weights=name)
-                        sr = stability.project(sr, lr, D).clamp(0, 1) if way == "end" else sr
-                    rows.append({"data": name, "image": image, "method": method, "project": way, **_parts(sr, hr, lr)})
-            print(name, image, flush=True)
-    return rows
+    for name, index, names, hr in held_out(folder, limit):
+        lr, rows = D(hr).clamp(0, 1), []
+        for method in methods(name, index, only):
+            for way in ("none", "end", *(("steps",) if method == "sr3" else ())):
+                if method == "sr3":
+                    how = None if way == "none" else way
+                    sr = upscalers.samples(lr, 1, factor=FACTOR, weights=name, project=how)[0]
+                else:
+                    sr = upscalers.upscale(lr, method, factor=FACTOR, weights=name)
+                    sr = restoration.explains(lr, D)(sr).clamp(0, 1) if way == "end" else sr
+                rows.append(names | {"method": method, "project": way, **_parts(sr, hr, lr)})
+        studies.update(HERE / "projection.json", rows, by=("data", "image", "method", "project"))
 
 
-def contrast(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
+def contrast(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
     """One row per slice, target contrast and way to restore it. The guide is the patient's sharp T1."""
     D, rows = degradation.bicubic(FACTOR), []
-    patient = folder / "brain" / HELD_OUT["brain"][0]
+    patient = folder / "brain" / studies.HELD_OUT["brain"][0]
     t1 = images.read(patient / "t1.nii.gz").pixels
     for target in ("fla", "t2", "t1c"):
         volume = images.read(patient / f"{target}.nii.gz").pixels
@@ -126,11 +117,11 @@ def contrast(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
             }
             for method, sr in answers.items():
                 row = {"target": target, "slice": index, "method": method}
-                rows.append(row | {"psnr": _psnr(sr, hr), "ssim": _ssim(sr, hr)})
-    return rows
+                rows.append(row | {"psnr": _psnr(sr.clamp(0, 1), hr), "ssim": _ssim(sr.clamp(0, 1), hr)})
+    studies.update(HERE / "contrast.json", rows, by=("target", "slice", "method"))
 
 
-def native(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
+def native(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
     """One row per volume and axis: power at 0.19 to 0.25 cycles per mm over that at 0.03 to 0.09, in dB."""
     colin = torch.cat([scan.pixels for scan in data_fetch.load("brain", split="all")])
     volumes = {("Colin27", "t1"): colin[-128:]}
@@ -146,7 +137,7 @@ def native(folder: Path, limit: int, slow: bool, bf16: bool) -> list[dict]:
             power = torch.fft.rfft(line).abs().square().mean((0, 1))
             fine = 10 * torch.log10(power[24:32].mean() / power[4:12].mean()).item()
             rows.append({"patient": patient, "contrast": target, "axis": name, "fine": round(fine, 2)})
-    return rows
+    studies.update(HERE / "native.json", rows, by=("patient", "contrast", "axis"))
 
 
 def _parts(sr: torch.Tensor, hr: torch.Tensor, lr: torch.Tensor) -> dict:
@@ -160,7 +151,7 @@ def _parts(sr: torch.Tensor, hr: torch.Tensor, lr: torch.Tensor) -> dict:
         "amount": detail.amount.item(),
         "agreement": detail.agreement.item(),
     }
-    return {key: float(f"{value:.5g}") for key, value in numbers.items()}
+    return studies.short(numbers)
 
 
 def _psnr(sr: torch.Tensor, hr: torch.Tensor) -> float:
@@ -172,15 +163,14 @@ def _ssim(sr: torch.Tensor, hr: torch.Tensor) -> float:
 
 
 if __name__ == "__main__":
-    studies = {"mismatch": mismatch, "projection": projection, "contrast": contrast, "native": native}
+    known = {"mismatch": mismatch, "projection": projection, "contrast": contrast, "native": native}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with brain and fundus")
     parser.add_argument("--limit", type=int, default=12, help="images per modality, evenly spread (default 12)")
-    parser.add_argument("--only", choices=list(studies), help="one of the studies")
-    parser.add_argument("--sr3", action="store_true", help="SR3 and its regression baseline too")
+    parser.add_argument("--only", choices=list(known), help="one of the studies")
+    parser.add_argument("--methods", default="", help="only these, such as sr3,regression (default: all)")
     parser.add_argument("--bf16", action="store_true", help="networks in bfloat16: twice as fast, within 0.02 dB")
     given = parser.parse_args()
-    for name in [given.only] if given.only else studies:
-        with torch.inference_mode():
-            lines = ",\n".join(json.dumps(row) for row in studies[name](given.data, given.limit, given.sr3, given.bf16))
-        (HERE / f"{name}.json").write_text(f"[\n{lines}\n]\n")
+    with torch.inference_mode():
+        for name in [given.only] if given.only else known:
+            known[name](given.data, given.limit, given.methods.split(",") if given.methods else [], given.bf16)

@@ -16,16 +16,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from held_out import HELD_OUT, _person
 from torch import Tensor
 
 import data_fetch
-from medsr_core import metrics, networks, perception, tiling, tradeoff, upscalers
+from medsr_core import metrics, networks, perception, studies, tiling, tradeoff, upscalers
 from medsr_core.degradation import bicubic
 
 RESULT = Path(__file__).with_name("plane.json")
@@ -62,10 +60,10 @@ def methods(weights: str, half: bool) -> Iterator[tuple[str, Restore]]:
 def study(folder: Path, name: str, wanted: list[str], known: set[str], half: bool) -> Iterator[dict]:
     """One row per method that is not `known` or is `wanted`."""
     scans = data_fetch.load(folder / name)
-    held = scans.of_subjects(HELD_OUT[name], limit=48)
-    rest = sorted({e.subject for e in scans.entries if not e.subject.startswith(tuple(HELD_OUT[name]))})
+    held = scans.of_subjects(studies.HELD_OUT[name], limit=48)
+    rest = sorted({e.subject for e in scans.entries if not e.subject.startswith(tuple(studies.HELD_OUT[name]))})
     ours, others = (held[::2], held[1::2]) if name == "brain" else (held, scans.of_subjects(rest))
-    truths, subjects = middles(ours, SIDE[name]), [_person(entry.subject) for entry in ours.entries]
+    truths, subjects = middles(ours, SIDE[name]), [studies.person(entry.subject) for entry in ours.entries]
     lrs = [bicubic(4)(hr).clamp(0, 1) for hr in truths]
     training = middles(scans.of_subjects(rest, limit=60), SIDE[name])
     scene = perception.NaturalScene().fit(training)
@@ -79,11 +77,7 @@ def study(folder: Path, name: str, wanted: list[str], known: set[str], half: boo
 
 def middles(scans: data_fetch.ImageSet, side: int) -> list[Tensor]:
     """The middle square of each image."""
-    cut = []
-    for pixels in (scan.pixels for scan in scans):
-        top, left = ((n - side) // 2 for n in pixels.shape[-2:])
-        cut.append(pixels[..., top : top + side, left : left + side])
-    return cut
+    return [studies.middle(scan.pixels, side) for scan in scans]
 
 
 def measured(images: list[Tensor], truths: list[Tensor], scene: perception.NaturalScene, real: Tensor) -> dict:
@@ -98,7 +92,7 @@ def measured(images: list[Tensor], truths: list[Tensor], scene: perception.Natur
     }
     for name, distance in (("Frechet", perception.frechet_distance), ("kernel", perception.kernel_distance)):
         each[f"{name} distance"] = list(tradeoff.set_distance(distance, rows, real)[:3])
-    return {key: [float(f"{value:.4g}") for value in values] for key, values in each.items()}
+    return studies.short(each, 4)
 
 
 if __name__ == "__main__":
@@ -108,10 +102,9 @@ if __name__ == "__main__":
     parser.add_argument("--methods", default="", help="compute these again, e.g. sr3,regression")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of sr3 (default 32)")
     given = parser.parse_args()
-    rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
+    rows = studies.load(RESULT) if RESULT.exists() else []
     for name in [given.only] if given.only else ["brain", "fundus"]:
         known = {row["method"] for row in rows if row["data"] == name}
         for row in study(given.data, name, given.methods.split(","), known, given.precision == "bf16"):
-            rows = [old for old in rows if (old["data"], old["method"]) != (name, row["method"])] + [row]
-            RESULT.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+            studies.update(RESULT, [row], by=("data", "method"))
             print(name, row["method"], row["Frechet distance"], flush=True)

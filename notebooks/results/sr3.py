@@ -6,24 +6,22 @@
 are those of the cards. The middle of each scan is degraded and restored: 176x176 of a slice, 256x256 of a photograph.
 SR3 draws `count` samples at its default steps; means of 2, 4, 8 .. of them are scored like methods of their own, "sr3
 mean of N"; `shift` is how far the mean of all samples is from LR's mean, in the worst channel. Writes sr3.json beside
-this file, one row per image and method; with --only, the other rows stay. bf16 halves the time
-where the processor knows it.
+this file, one row per image and method, image by image; other rows stay. bf16 halves the time where the processor
+knows it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, metrics, networks, upscalers
+from medsr_core import degradation, metrics, networks, studies, upscalers
 from medsr_core.losses import Perceptual
 
-HELD_OUT = {"brain": ["TCGA-FG-6692"], "fundus": ["Image_09", "Image_10"], "skin": ["ISIC_02", "ISIC_03"]}
 # what to score -> folder, weights, factor
 SETTINGS = {
     "brain-4x": ("brain", "brain", 4), "brain-8x": ("brain", "brain", 8), "brain-16x": ("brain", "brain", 16),
@@ -33,13 +31,13 @@ SETTINGS = {
 RESULT = Path(__file__).with_name("sr3.json")
 
 
-def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> list[dict]:
-    """Rows of one setting."""
+def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> None:
+    """Store the rows of one setting."""
     name, weights, factor = SETTINGS[setting]
     side = 176 if name == "brain" else 256
-    D, perceptual, rows = degradation.bicubic(factor), Perceptual(), []
-    for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(HELD_OUT[name], limit=limit)):
-        hr = middle(scan.pixels, min(side, min(scan.pixels.shape[-2:]) // 16 * 16))
+    D, perceptual = degradation.bicubic(factor), Perceptual()
+    for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
+        hr = studies.middle(scan.pixels, min(side, min(scan.pixels.shape[-2:]) // 16 * 16))
         lr = D(hr).clamp(0, 1)
         answers = {"bicubic": upscalers.upscale(lr, "bicubic", factor=factor)}
         with torch.autocast("cpu", torch.bfloat16, enabled=half):  # networks only: D and SSIM need all their digits
@@ -49,8 +47,9 @@ def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> lis
             samples = upscalers.samples(lr, count, factor=factor, weights=weights, seed=1000 * index).float()
         answers |= {"sr3": samples[0]}
         answers |= {f"sr3 mean of {2**k}": samples[: 2**k].mean(0) for k in range(1, count.bit_length())}
+        rows = []
         for method, sr in answers.items():
-            row = {"setting": setting, "image": scan.name, "subject": scan.subject.rstrip("LR"), "method": method}
+            row = {"setting": setting, "image": scan.name, "subject": studies.person(scan.subject), "method": method}
             if method == "sr3":  # one sample's scores: the mean over all samples, since each is a fair draw
                 each = [score(sample, hr, lr, D, perceptual) for sample in samples]
                 values = {key: sum(one[key] for one in each) / count for key in each[0]}
@@ -58,9 +57,9 @@ def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> lis
                 values |= {"shift": float(shift), "spread": float(samples.std(0).mean())}
             else:
                 values = score(sr, hr, lr, D, perceptual)
-            rows.append(row | {key: float(f"{value:.5g}") for key, value in values.items()})
-        print(setting, scan.name, {r["method"]: r["psnr"] for r in rows if r["image"] == scan.name}, flush=True)
-    return rows
+            rows.append(row | studies.short(values))
+        studies.update(RESULT, rows, by=("setting", "image", "method"))
+        print(setting, scan.name, {r["method"]: r["psnr"] for r in rows}, flush=True)
 
 
 def score(sr: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable, perceptual: Perceptual) -> dict[str, float]:
@@ -73,12 +72,6 @@ def score(sr: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable, perceptu
     }
 
 
-def middle(pixels: Tensor, side: int) -> Tensor:
-    """The middle square of a scan."""
-    top, left = ((n - side) // 2 for n in pixels.shape[-2:])
-    return pixels[..., top : top + side, left : left + side]
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with brain, fundus and skin")
@@ -88,8 +81,5 @@ if __name__ == "__main__":
     parser.add_argument("--precision", choices=("32", "bf16"), default="32")
     given = parser.parse_args()
     torch.set_grad_enabled(False)
-    wanted = given.only or list(SETTINGS)
-    kept = [row for row in json.loads(RESULT.read_text()) if row["setting"] not in wanted] if RESULT.exists() else []
-    half = given.precision == "bf16"
-    new = [row for setting in wanted for row in study(given.data, setting, given.limit, given.count, half)]
-    RESULT.write_text("[\n" + ",\n".join(json.dumps(row) for row in kept + new) + "\n]\n")
+    for setting in given.only or SETTINGS:
+        study(given.data, setting, given.limit, given.count, given.precision == "bf16")

@@ -3,46 +3,40 @@
     python notebooks/results/stability.py --data ../shared/data [--limit 8] [--count 8] [--bf16]
 
 `--data` names a folder with the sub-folder brain that the model cards describe (and fundus, for 4x). From each LR image
-SR3 draws `count` samples. Writes stability.json beside this file: one row per image and factor, see `measure`. The
-deterministic methods are measured beside it, so that each has its null-space detail. Ten minutes on two cores.
+SR3 draws `count` samples. Writes stability.json beside this file, image by image: one row per image and factor, see
+`measure`, and one for each deterministic method, so that each has its null-space detail. Ten minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, metrics, networks, stability, upscalers
+from medsr_core import degradation, metrics, networks, stability, studies, upscalers
 
 SIDE = {"brain": 96, "fundus": 192}  # pixels of the middle that is restored
-HELD_OUT = {"brain": ["TCGA-FG-6692"], "fundus": ["Image_09", "Image_10"]}
+RESULT = Path(__file__).with_name("stability.json")
 
 
-def study(folder: Path, limit: int, count: int, bf16: bool) -> list[dict]:
-    """All rows."""
-    rows = []
-    for name in HELD_OUT:
-        for factor in (4, 8, 16):
-            if name not in networks.available("sr3", factor):
-                continue
-            D = degradation.bicubic(factor)
-            for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(HELD_OUT[name], limit=limit)):
-                hr = middle(scan.pixels, SIDE[name])
-                lr = D(hr).clamp(0, 1)
-                row = {"data": name, "factor": factor, "image": scan.name}
-                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    samples = upscalers.samples(lr, count, factor=factor, weights=name, seed=index).float()
-                rows.append(row | {"method": "sr3"} | measure(samples, hr, lr, D))
-                for method in ("bicubic", "tv", *others(name, factor)):
-                    sr = upscalers.upscale(lr, method, factor=factor, weights=name)
-                    rows.append(row | {"method": method} | single(sr, hr, lr, D))
-                print(name, factor, scan.name, rows[-3]["psnr"], flush=True)
-    return rows
+def study(folder: Path, name: str, factor: int, limit: int, count: int, bf16: bool) -> None:
+    """Store the rows of one organ and factor."""
+    D, deterministic = degradation.bicubic(factor), ("bicubic", "tv", *others(name, factor))
+    for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
+        hr = studies.middle(scan.pixels, SIDE[name])
+        lr = D(hr).clamp(0, 1)
+        names = {"data": name, "factor": factor, "image": scan.name, "subject": studies.person(scan.subject)}
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            samples = upscalers.samples(lr, count, factor=factor, weights=name, seed=index).float()
+        rows = [names | {"method": "sr3"} | studies.short(measure(samples, hr, lr, D))]
+        for method in deterministic:
+            sr = upscalers.upscale(lr, method, factor=factor, weights=name)
+            rows.append(names | {"method": method} | studies.short(single(sr, hr, lr, D)))
+        studies.update(RESULT, rows, by=("data", "factor", "image", "method"))
+        print(name, factor, scan.name, rows[0]["psnr"], flush=True)
 
 
 def measure(samples: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable) -> dict:
@@ -52,14 +46,14 @@ def measure(samples: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable) -
     found = stability.reliability(samples, hr, mask=tissue)
     shares = stability.coverage(samples, hr, mask=tissue)
     return single(samples[0], hr, lr, D) | {
-        "psnr_mean": short(metrics.psnr(mean, hr, data_range=1.0, crop_border=4)),
-        "diversity": short(stability.diversity(samples)),
-        "sampling_loss": short(stability.sampling_loss(samples, hr)),
-        "amount_mean": short(stability.detail(mean, hr, D).amount),
-        "agreement_mean": short(stability.detail(mean, hr, D).agreement),
-        "predicted": [short(value) for value in found.predicted],
-        "actual": [short(value) for value in found.actual],
-        "coverage": {f"{level:.3f}": short(share) for level, share in shares.items()},
+        "psnr_mean": metrics.psnr(mean, hr, data_range=1.0, crop_border=4).item(),
+        "diversity": stability.diversity(samples).item(),
+        "sampling_loss": stability.sampling_loss(samples, hr).item(),
+        "amount_mean": stability.detail(mean, hr, D).amount.item(),
+        "agreement_mean": stability.detail(mean, hr, D).agreement.item(),
+        "predicted": found.predicted.tolist(),
+        "actual": found.actual.tolist(),
+        "coverage": {f"{level:.3f}": share for level, share in shares.items()},
     }
 
 
@@ -67,29 +61,18 @@ def single(sr: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable) -> dict
     """PSNR, consistency, measured and invented error, amount and agreement of null-space detail."""
     split, detail = stability.split_error(sr, hr, D), stability.detail(sr, hr, D)
     return {
-        "psnr": short(metrics.psnr(sr, hr, data_range=1.0, crop_border=4)),
-        "consistency": short(metrics.consistency(sr, lr, D)),
-        "measured": short(split.measured),
-        "invented": short(split.invented),
-        "amount": short(detail.amount),
-        "agreement": short(detail.agreement),
+        "psnr": metrics.psnr(sr, hr, data_range=1.0, crop_border=4).item(),
+        "consistency": metrics.consistency(sr, lr, D).item(),
+        "measured": split.measured.item(),
+        "invented": split.invented.item(),
+        "amount": detail.amount.item(),
+        "agreement": detail.agreement.item(),
     }
 
 
 def others(weights: str, factor: int) -> list[str]:
     """Deterministic methods with weights for this organ and factor."""
     return [method for method in networks.FAMILY if method != "sr3" and weights in networks.available(method, factor)]
-
-
-def middle(pixels: Tensor, side: int) -> Tensor:
-    """The middle square of an image."""
-    top, left = ((n - side) // 2 for n in pixels.shape[-2:])
-    return pixels[..., top : top + side, left : left + side]
-
-
-def short(value: Tensor | float) -> float:
-    """Five digits."""
-    return float(f"{float(value):.5g}")
 
 
 if __name__ == "__main__":
@@ -100,5 +83,7 @@ if __name__ == "__main__":
     parser.add_argument("--bf16", action="store_true", help="networks in bfloat16: twice as fast, within 0.02 dB")
     given = parser.parse_args()
     with torch.inference_mode():
-        lines = ",\n".join(json.dumps(row) for row in study(given.data, given.limit, given.count, given.bf16))
-    Path(__file__).with_name("stability.json").write_text(f"[\n{lines}\n]\n")
+        for name in SIDE:
+            for factor in (4, 8, 16):
+                if name in networks.available("sr3", factor):
+                    study(given.data, name, factor, given.limit, given.count, given.bf16)

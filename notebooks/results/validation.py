@@ -13,14 +13,12 @@ measures: SSIM is stored as 1 - SSIM, the spectrum as |log2 ratio|. Three minute
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
-from held_out import HELD_OUT
 
 import data_fetch
-from medsr_core import distortions, metrics, perception
+from medsr_core import distortions, metrics, perception, studies
 from medsr_core.degradation import crop_to_multiple
 
 CASES = [("real", 0), *((name, 30) for name in distortions.DISTORTIONS)]
@@ -30,7 +28,7 @@ CASES += [(name, target) for name in ("blur", "noise") for target in (33, 36)]
 def study(folder: Path, limit: int) -> list[dict]:
     """One row per data set, measure and distortion."""
     rows = []
-    for name, subjects in HELD_OUT.items():
+    for name, subjects in studies.HELD_OUT.items():
         scans = data_fetch.load(folder / name)
         truths = pictures(scans.of_subjects(subjects, limit=limit), name)
         rest = [entry for entry in scans.entries if not entry.subject.startswith(tuple(subjects))]
@@ -41,7 +39,7 @@ def study(folder: Path, limit: int) -> list[dict]:
             spoiled = [hr if kind == "real" else spoil(kind, hr, target) for hr in truths]
             for measure, values in measured(spoiled, truths, scene, real).items():
                 row = {"data": name, "measure": measure, "distortion": kind, "target": target}
-                rows.append(row | {"values": [float(f"{value:.4g}") for value in values]})
+                rows.append(studies.short(row | {"values": values}, 4))
             print(name, kind, target, flush=True)
     return rows
 
@@ -81,5 +79,5 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True, help="folder with brain, fundus, skin and heart")
     parser.add_argument("--limit", type=int, default=12, help="scans per modality, evenly spread (default 12)")
     given = parser.parse_args()
-    lines = ",\n".join(json.dumps(row) for row in study(given.data, given.limit))
-    Path(__file__).with_name("validation.json").write_text(f"[\n{lines}\n]\n")
+    result = Path(__file__).with_name("validation.json")
+    studies.update(result, study(given.data, given.limit), by=("data", "measure", "distortion", "target"))

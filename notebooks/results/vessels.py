@@ -1,6 +1,6 @@
 """Are the vessels still there? Dice of a classical segmentation on restored retinas, for notebook 09.
 
-    python notebooks/results/vessels.py --data ../shared/data [--sr3]
+    python notebooks/results/vessels.py --data ../shared/data [--methods sr3,regression]
 
 `--data` names a folder whose sub-folder fundus holds CHASE_DB1: photographs and the first observer's masks
 (`*_1stHO.png`). Photographs and masks are halved by 2x2 means, since the photographs are oversampled; the threshold is
@@ -11,7 +11,6 @@ vessels.json beside this file: Dice against the observer's mask, and against the
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +18,30 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from medsr_core import degradation, images, metrics, networks, upscalers, vessels
+from medsr_core import degradation, images, metrics, networks, studies, upscalers, vessels
 
 
-def study(folder: Path, slow: bool) -> list[dict]:
-    """One row per photograph, factor and method."""
+def study(folder: Path, only: list[str]) -> None:
+    """Store one row per photograph, factor and method."""
     training = [halved(folder, f"Image_{child:02d}L") for child in range(1, 9)]
     threshold = vessels.best_threshold(*zip(*training, strict=True))
-    rows = []
     for name in ("Image_09L", "Image_09R", "Image_10L", "Image_10R"):
         hr, mask = halved(folder, name)
+        rows: list[dict] = []
         true, inside = vessels.segment(hr, threshold), vessels.field_of_view(hr, 13)
         for factor in (4, 8):
             lr = degradation.bicubic(factor)(hr).clamp(0, 1)
-            wanted = [method for method in networks.FAMILY if slow or method not in ("regression", "sr3")]
-            trained = [method for method in wanted if "fundus" in networks.available(method, factor)]
-            for method in ("HR", "bicubic", "tv", *trained):
+            trained = [method for method in networks.FAMILY if "fundus" in networks.available(method, factor)]
+            for method in [m for m in ("HR", "bicubic", "tv", *trained) if m in only or not only]:
                 sr = hr if method == "HR" else upscalers.upscale(lr, method, factor=factor, weights="fundus")
                 found = vessels.segment(sr, threshold)
-                row = {"image": name, "subject": name[:8], "factor": factor, "method": method}
+                row = {"image": name, "subject": studies.person(name), "factor": factor, "method": method}
                 row |= {"dice": round(vessels.dice(found, mask, inside), 4)}
                 row |= {"dice_hr": round(vessels.dice(found, true, inside), 4)}
                 psnr = None if method == "HR" else round(metrics.psnr(sr, hr, data_range=1.0).item(), 3)
                 rows.append(row | {"psnr": psnr, "threshold": round(threshold, 3)})
+        studies.update(Path(__file__).with_name("vessels.json"), rows, by=("image", "factor", "method"))
         print(rows[-1], flush=True)
-    return rows
 
 
 def halved(folder: Path, name: str) -> tuple[Tensor, np.ndarray]:
@@ -57,8 +55,7 @@ def halved(folder: Path, name: str) -> tuple[Tensor, np.ndarray]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with fundus")
-    parser.add_argument("--sr3", action="store_true", help="SR3 and its regression baseline too")
+    parser.add_argument("--methods", default="", help="only these, such as sr3,regression (default: all)")
     given = parser.parse_args()
     torch.set_grad_enabled(False)
-    lines = ",\n".join(json.dumps(row) for row in study(given.data / "fundus", given.sr3))
-    Path(__file__).with_name("vessels.json").write_text(f"[\n{lines}\n]\n")
+    study(given.data / "fundus", given.methods.split(",") if given.methods else [])
