@@ -34,6 +34,8 @@ class Refused(click.ClickException):
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Gray or colour.")
 @click.option("--loss", type=click.Choice(["l1", "mse"]),
               help="Of the pixel stage and sr3. [default: mse for regression and sr3, l1 otherwise]")  # fmt: skip
+@click.option("--measured", default=0.0, show_default=True, type=click.FloatRange(min=0),
+              help="Of sr3: extra weight of errors that contradict the LR image.")  # fmt: skip
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(min=1), help="Patches per step.")
 @click.option("--patch", default=96, show_default=True, type=click.IntRange(min=16), help="HR pixels along a side.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True),
@@ -53,7 +55,7 @@ class Refused(click.ClickException):
               help="bf16 takes half the time where the processor knows it.")  # fmt: skip
 def train(
     method: str, data: tuple[str, ...], holdout: tuple[str, ...], out: Path | None, start: str | None, size: str,
-    channels: str, factor: str | None, loss: str | None, **options: Any,
+    channels: str, factor: str | None, loss: str | None, measured: float, **options: Any,
 ) -> None:  # fmt: skip
     """Train a network.
 
@@ -79,6 +81,10 @@ def train(
         if method in networks.ADVERSARIAL:
             raise ValueError(f"--loss is for the pixel stage; {method} plays against a discriminator")
         options["terms"] = {"mse": 1.0} if loss == "mse" else {"pixel": 1.0}
+    if measured:
+        if method != "sr3":
+            raise ValueError(f"--measured is for sr3; {method} has no noise to remove")
+        options["terms"] = options.get("terms", {"mse": 1.0}) | {"measured": measured}
     generator = None
     if start is not None:
         generator = networks.load(networks.ADVERSARIAL.get(method, method), weights=start)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medsr_core import diffusion
+from medsr_core.degradation import bicubic
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -34,14 +35,24 @@ def pixel(sr: Tensor, hr: Tensor, *, kind: str = "l1") -> Tensor:
     return F.l1_loss(sr, hr) if kind == "l1" else F.mse_loss(sr, hr)
 
 
-def denoising(network: Any, x: Tensor, hr: Tensor, noise_level: Tensor, noise: Tensor, *, kind: str = "mse") -> Tensor:
+def denoising(
+    network: Any, x: Tensor, hr: Tensor, noise_level: Tensor, noise: Tensor, *, kind: str = "mse", measured: float = 0.0
+) -> Tensor:
     """SR3's objective: noise HR to a level (B,), let the network say what was noise (section 2.1, eq. 6; p = 1 or 2).
 
     network : `networks.sr3.SR3`; x : bicubic image, hr, noise : (B, C, H, W)
+    measured : extra weight of the squared error's range part D^+ D e, which contradicts the LR image (ours). It is a
+        few of all dimensions (1 in factor^2), so a short training hardly notices it; the best answer, the mean of
+        what could be there, is the same with any weight.
     """
     y0, g = network.encode(hr, x), noise_level.view(-1, 1, 1, 1)
-    predicted = network(diffusion.diffuse(y0, noise_level, noise), x, noise_level)
-    return pixel(predicted.float(), diffusion.TARGETS[network.predicts](y0, noise, g), kind=kind)
+    predicted = network(diffusion.diffuse(y0, noise_level, noise), x, noise_level).float()
+    target = diffusion.TARGETS[network.predicts](y0, noise, g)
+    loss = pixel(predicted, target, kind=kind)
+    if measured:
+        with torch.autocast(x.device.type, enabled=False):
+            loss = loss + measured * bicubic(network.factor).range_part(predicted - target).square().mean()
+    return loss
 
 
 def adversarial(fake: Tensor) -> Tensor:

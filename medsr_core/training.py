@@ -86,7 +86,8 @@ def train(
         "factor" count: weights for one channel can go on with three, and those of SR3 and regression with any factor
     opponent : arguments for `networks.create_discriminator` (width, dense, extra_depth, ...)
     terms : weights of "pixel" (L1), "mse", "perceptual" and "adversarial" in the loss (default: by method); for sr3,
-        "pixel" and "mse" are the norm of the difference between noise and prediction
+        "pixel" and "mse" are the norm of the difference between noise and prediction, and "measured" weighs its part
+        that contradicts the LR image once more (`losses.denoising`)
     batch, patch : images per step over all processes, and HR pixels along a side
     rate : Adam's learning rate; default 1e-4 in the adversarial stage; otherwise 1e-3 falling on a cosine, after
         `warm_up` steps (at most a tenth of all) on which it rises
@@ -199,7 +200,10 @@ def _denoising_step(
     """Tell the noise in a noisy HR image, given the bicubic one and the noise level."""
     level, noise = noises
     with fabric.autocast():
-        loss = losses.denoising(state.generator, x, hr, level, noise, kind="mse" if terms.get("mse") else "l1")
+        kind = "mse" if terms.get("mse") else "l1"
+        loss = losses.denoising(
+            state.generator, x, hr, level, noise, kind=kind, measured=terms.get("measured", 0.0)
+        )
     return {"generator": _update(fabric, loss, state.generator, state.optimisers["generator"])}
 
 

@@ -125,11 +125,15 @@ def test_train_sr3_from_the_command_line_and_use_it(scans, tmp_path):
     assert result.exit_code == 2 and "3 subjects" in result.output  # two files cannot be split by subject
     for name in ("scan2.png", "scan3.png"):
         (scans / name).write_bytes((scans / "scan0.png").read_bytes())
-    result = medsr("train", "sr3", *common, "--out", folder, "--blur", 0.5)
+    result = medsr("train", "sr3", *common, "--out", folder, "--blur", 0.5, "--measured", 2)
     assert result.exit_code == 0, result.output
+    changed = medsr("train", "sr3", *common, "--out", folder, "--blur", 0.5, "--steps", 3, "--resume")
+    assert changed.exit_code == 2 and "terms" in changed.output
     network = networks.load("sr3", weights=folder / "generator.safetensors")
     assert (network.factor, network.channels) == (2, 1) and network.scale != 8.0  # measured on the data
     assert medsr("train", "medgan-pixel", *common).exit_code == 2  # it takes no factor
+    refused = medsr("train", "regression", *common, "--measured", 2)
+    assert refused.exit_code == 2 and "for sr3" in refused.output
 
 
 def test_enhance_takes_every_page_and_will_not_drop_some(tmp_path):

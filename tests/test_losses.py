@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from medsr_core import losses
+from medsr_core import losses, resampling
 from medsr_core.degradation import gaussian_blur
 
 
@@ -26,6 +27,27 @@ def test_game_losses_are_the_papers_logarithms():
     assert losses.adversarial(fake).item() == pytest.approx(generator, rel=1e-6)
     assert losses.discriminator(real, fake).item() == pytest.approx(opponent, rel=1e-6)
     assert losses.discriminator(torch.zeros(3, 1), torch.zeros(3, 1)).item() == pytest.approx(2 * math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_errors_that_lr_contradicts_weigh_more(precision):
+    """Against the pseudo-inverse of the whole matrix of D; autocast must not reach it."""
+    error = torch.randn(2, 1, 16, 12, generator=torch.Generator().manual_seed(0))
+    rows, cols = (resampling.resize_matrix(n, n // 4, 1 / 4, resampling.cubic, 4, True).numpy() for n in (16, 12))
+    D = np.kron(rows, cols)
+    contradicted = error.numpy().reshape(2, -1) @ (np.linalg.pinv(D) @ D).T
+    noise, level = torch.ones_like(error), torch.tensor([0.3, 0.7])
+
+    def network(y, x, noise_level):
+        return noise + error
+
+    network.predicts, network.factor, network.encode = "noise", 4, lambda hr, x: hr - x
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        plain, heavier = (
+            losses.denoising(network, 0 * error, 0 * error, level, noise, measured=weight).item() for weight in (0, 5)
+        )
+    assert plain == pytest.approx(error.square().mean().item(), rel=1e-5)
+    assert heavier == pytest.approx(plain + 5 * np.square(contradicted).mean(), rel=1e-4)
 
 
 @pytest.fixture(scope="module")
