@@ -118,8 +118,9 @@ def _both_axes(form: Callable[[Tensor], Tensor], operator: Separable, x: Tensor,
         raise ValueError(f"{operator.name} to {size[0]}x{size[1]} starts from {expected} pixels, got {_size(x)}")
     rows = _bands(form, operator.rows, size[0], x.dtype, x.device)
     cols = _bands(form, operator.cols, size[1], x.dtype, x.device)
-    x = torch.cat([block @ x[..., start:stop, :] for start, stop, block in rows], -2)
-    return torch.cat([x[..., start:stop] @ block.T for start, stop, block in cols], -1)
+    with torch.autocast(x.device.type, enabled=False):  # it is for networks; D keeps all its digits
+        x = torch.cat([block @ x[..., start:stop, :] for start, stop, block in rows], -2)
+        return torch.cat([x[..., start:stop] @ block.T for start, stop, block in cols], -1)
 
 
 def bicubic(factor: float | Fraction, *, antialias: bool = True) -> Separable:

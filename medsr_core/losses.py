@@ -50,8 +50,7 @@ def denoising(
     target = diffusion.TARGETS[network.predicts](y0, noise, g)
     loss = pixel(predicted, target, kind=kind)
     if measured:
-        with torch.autocast(x.device.type, enabled=False):
-            loss = loss + measured * bicubic(network.factor).range_part(predicted - target).square().mean()
+        loss = loss + measured * bicubic(network.factor).range_part(predicted - target).square().mean()
     return loss
 
 

@@ -10,7 +10,8 @@ error. `split_error` and `detail` take the answer apart with the exact projector
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,6 +96,17 @@ def coverage(samples: Tensor, hr: Tensor, *, mask: Tensor | None = None) -> dict
         inside = ((below + equal).clamp(max=count - k) - below.clamp(min=k) + 1).clamp(min=0) / (equal + 1)
         levels[(count + 1 - 2 * k) / (count + 1)] = inside[keep].mean().item()
     return levels
+
+
+def pooled(rows: Sequence[dict[str, Any]]) -> tuple[Reliability, dict[float, float]]:
+    """Reliability and coverage of all images of a stored study, each with equal weight.
+
+    rows : with the lists "predicted" and "actual", one value per bin, and "coverage", level -> share
+    """
+    bins = (torch.tensor([row[key] for row in rows]).square().mean(0).sqrt() for key in ("predicted", "actual"))
+    return Reliability(*bins), {
+        float(level): sum(row["coverage"][level] for row in rows) / len(rows) for level in rows[0]["coverage"]
+    }
 
 
 # --- measured and invented ------------------------------------------------------------------------------------------

@@ -273,3 +273,11 @@ def test_wrong_sizes_and_parameters_say_what_was_expected():
 def test_crop_to_multiple_cuts_right_and_below():
     x = image(1, 1, 11, 9)
     assert torch.equal(deg.crop_to_multiple(x, 4), x[..., :8, :8])
+
+
+def test_autocast_costs_no_digits():
+    D, x = deg.bicubic(4), torch.rand(1, 1, 32, 24, generator=torch.Generator().manual_seed(0))
+    plain = D(x), D.pinv(D(x), (32, 24)), D.range_part(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = D(x), D.pinv(D(x), (32, 24)), D.range_part(x)
+    assert all(torch.equal(a, b) for a, b in zip(plain, cast, strict=True))

@@ -196,7 +196,8 @@ def test_saved_weights_come_back(method, tmp_path):
     assert json.loads(json.dumps(network.arguments)) == loaded.arguments and loaded.scale == 6.5
     lr = rand(1, 1, 3, 4)
     answers = [n.first_guess(lr, 1) if method == "sr3" else n(lr) for n in (network, loaded)]
-    assert torch.equal(*answers) and answers[0].shape == (1, 1, 24, 32)
+    assert answers[0].shape == (1, 1, 24, 32)
+    torch.testing.assert_close(*answers, rtol=0, atol=1e-5)  # equal but for where weights lie in memory
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 

@@ -95,6 +95,17 @@ def test_detail_is_right_wrong_or_absent():
     assert lost.item() == pytest.approx((1 - 2 * amount * agreement + amount**2).item())
 
 
+def test_stored_rows_are_pooled():
+    rows = [
+        {"predicted": [1.0, 2.0], "actual": [0.0, 3.0], "coverage": {"0.333": 0.2, "0.778": 0.6}},
+        {"predicted": [7.0, 2.0], "actual": [4.0, 3.0], "coverage": {"0.333": 0.4, "0.778": 1.0}},
+    ]
+    found, shares = stability.pooled(rows)
+    assert found.predicted.tolist() == pytest.approx([5, 2]) and found.actual.tolist() == pytest.approx([8**0.5, 3])
+    assert shares == pytest.approx({0.333: 0.3, 0.778: 0.8})
+    assert found.ratio == pytest.approx((17 / 29) ** 0.5)
+
+
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="N of 2 or more"):
         stability.spread(torch.zeros(1, 1, 1, 8, 8))

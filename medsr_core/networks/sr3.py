@@ -152,8 +152,7 @@ class Regression(nn.Module):
 
 def bicubic_start(network: SR3 | Regression, lr: Tensor) -> Tensor:
     """x: the LR image enlarged by bicubic interpolation, with the network's channels, in [0, 1], in float32."""
-    with torch.autocast(lr.device.type, enabled=False):
-        return bicubic(Fraction(1, network.factor))(to_channels(lr, network.channels).float()).clamp(0, 1)
+    return bicubic(Fraction(1, network.factor))(to_channels(lr, network.channels).float()).clamp(0, 1)
 
 
 def _check(arguments: dict[str, Any]) -> None:
