@@ -41,7 +41,7 @@ def plane(
             for a, b in zip(x, y, strict=True):
                 axes.plot([a.low, a.high], [b.mean] * 2, color=colour, linewidth=0.8, alpha=0.6)
                 axes.plot([a.mean] * 2, [b.low, b.high], color=colour, linewidth=0.8, alpha=0.6)
-            for name in names:
+            for name in names if len(names) > 1 else ():  # the legend names single points
                 if name in (names[0], names[-1]):
                     place, left = (points[name][0].mean, points[name][1].mean), i % 2 == 1  # names in each other's way
                     shift, side = ((-6, -11), "right") if left else ((6, 5), "left")

@@ -54,13 +54,14 @@ def kspace_picture(samples: Tensor) -> Tensor:
 def bands(
     x: Sequence[float], lines: Mapping[str, Sequence[Interval]], *, xlabel: str, ylabel: str, log: bool = False
 ) -> Figure:
-    """One line per name over x with its 95 % interval as a bar, a little apart so that no bar hides another."""
+    """One line per name over x with 95 % intervals as bars, a little left or right so that none is hidden."""
     with rc_context(STYLE):
         figure = Figure((WIDTH, 3.6), layout="constrained")
         axes = figure.subplots()
         step = 0.012 * (max(x) - min(x))
         for i, (name, values) in enumerate(lines.items()):
-            place = np.asarray(x, float) * (1.02 ** (i - len(lines) / 2)) if log else np.asarray(x) + step * i
+            aside = i - (len(lines) - 1) / 2
+            place = np.asarray(x, float) * 1.02**aside if log else np.asarray(x) + step * aside
             mean, low, high = (np.array([value[j] for value in values]) for j in range(3))
             style: dict[str, Any] = {
                 "color": COLOURS[i % len(COLOURS)],

@@ -44,6 +44,15 @@ def test_measurements_lie_over_their_formula():
     assert [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()] == [[0.8, 1.3], [1.9, 2.1]]
 
 
+def test_a_formula_of_all_is_drawn_once_and_points_stand_apart():
+    values = [Interval(1.0, 0.8, 1.3, 4), Interval(2.0, 1.9, 2.1, 4)]
+    formula = {"a": [1.1, 2.1], "b": [1.1, 2.1]}
+    axes = figures_diffusion.over_formula([1, 2], {"a": values, "b": values}, formula, xlabel="x", ylabel="y").axes[0]
+    first, second, curve = (np.asarray(line.get_xdata()) for line in axes.lines)
+    assert curve.tolist() == [1, 2] and (first < curve).all() and (second > curve).all()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a, measured", "b, measured", "formula"]
+
+
 def test_spectra_draws_every_power_and_floor():
     f = torch.linspace(0.01, 0.5, 20)
     axes = figures_diffusion.spectra(f, 1 / f, {"t = 3": 1 / f + 2}, {"t = 3": 2.0}).axes[0]

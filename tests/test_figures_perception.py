@@ -22,7 +22,7 @@ def test_plane_joins_the_methods_that_belong_together_and_draws_both_intervals()
     assert line.get_xdata().tolist() == [4, 5, 7] and line.get_ydata().tolist() == [2, 1, 0.5]
     drawn = [(tuple(each.get_xdata()), tuple(each.get_ydata())) for each in axes.lines]
     assert ((3, 5), (2, 2)) in drawn and ((4, 4), (1.9, 2.2)) in drawn
-    assert {text.get_text() for text in axes.texts} == {"srresnet", "srgan", "tv", "other real scans"}
+    assert {text.get_text() for text in axes.texts} == {"srresnet", "srgan", "other real scans"}
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["from pixels to game", "classical"]
 
 

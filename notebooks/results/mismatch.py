@@ -11,8 +11,8 @@
   were thick and the volume was interpolated
 
 Writes mismatch.json, projection.json, contrast.json and native.json beside this file, image by image. With `--methods`,
-the rows of other methods stay as they are. Ten minutes on two cores without SR3, which takes as long again and is asked
-about every second image.
+the rows of other methods stay as they are. Ten minutes on two cores without SR3, which takes as long again; in the
+mismatch it is asked about every second image only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from medsr_core import degradation, images, metrics, networks, restoration, stab
 HERE = Path(__file__).parent
 FACTOR = 4
 SIDE = {"brain": 240, "fundus": 512}  # pixels of the middle that is restored
-SLOW = ("sr3",)  # on every second image
 
 
 def degradations() -> dict[str, degradation.Linear | degradation.Step]:
@@ -48,11 +47,10 @@ def degradations() -> dict[str, degradation.Linear | degradation.Step]:
     }
 
 
-def methods(weights: str, index: int, only: list[str]) -> list[str]:
-    """The methods compared on image number `index`: what is trained for these weights at this factor."""
+def methods(weights: str, only: list[str]) -> list[str]:
+    """The methods compared: what is trained for these weights at this factor."""
     trained = [name for name in networks.FAMILY if weights in networks.available(name)]
-    wanted = [name for name in ("bicubic", "backprojection", "tv", *trained) if name in only or not only]
-    return [name for name in wanted if name not in SLOW or index % 2 == 0]
+    return [name for name in ("bicubic", "backprojection", "tv", *trained) if name in only or not only]
 
 
 def held_out(folder: Path, limit: int) -> Iterator[tuple[str, int, dict, torch.Tensor]]:
@@ -70,7 +68,9 @@ def mismatch(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
         rows = []
         for label, D in degradations().items():
             lr = D(hr, generator=torch.Generator().manual_seed(index)).clamp(0, 1)
-            for method in methods(name, index, only):
+            for method in methods(name, only):
+                if method == "sr3" and index % 2:
+                    continue
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.FAMILY):
                     sr = upscalers.upscale(lr, method, factor=FACTOR, weights=name).float()
                 row = names | {"degradation": label, "method": method}
@@ -81,9 +81,9 @@ def mismatch(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
 def projection(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
     """One row per image, method and way to project: none, end, and for SR3 steps."""
     D = degradation.bicubic(FACTOR)
-    for name, index, names, hr in held_out(folder, limit):
+    for name, _, names, hr in held_out(folder, limit):
         lr, rows = D(hr).clamp(0, 1), []
-        for method in methods(name, index, only):
+        for method in methods(name, only):
             for way in ("none", "end", *(("steps",) if method == "sr3" else ())):
                 if method == "sr3":
                     how = None if way == "none" else way

@@ -4,7 +4,8 @@
 
 `--data` names a folder with the sub-folder brain that the model cards describe (and fundus, for 4x). From each LR image
 SR3 draws `count` samples. Writes stability.json beside this file, image by image: one row per image and factor, see
-`measure`, and one for each deterministic method, so that each has its null-space detail. Ten minutes on two cores.
+`measure`, and one for each deterministic method, so that each has its null-space detail. "false" counts lesions that
+the truth has not, see lesions.py. Ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, metrics, networks, stability, studies, upscalers
+from medsr_core import degradation, lesions, metrics, networks, stability, studies, upscalers
 
+THRESHOLD = {"brain": 0.1, "fundus": 0.06}  # of the detector of lesions, as in lesions.py
 SIDE = {"brain": 96, "fundus": 192}  # pixels of the middle that is restored
 RESULT = Path(__file__).with_name("stability.json")
 
@@ -31,21 +33,26 @@ def study(folder: Path, name: str, factor: int, limit: int, count: int, bf16: bo
         names = {"data": name, "factor": factor, "image": scan.name, "subject": studies.person(scan.subject)}
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             samples = upscalers.samples(lr, count, factor=factor, weights=name, seed=index).float()
-        rows = [names | {"method": "sr3"} | studies.short(measure(samples, hr, lr, D))]
+        threshold = THRESHOLD[name]
+        rows = [names | {"method": "sr3"} | studies.short(measure(samples, hr, lr, D, threshold))]
         for method in deterministic:
             sr = upscalers.upscale(lr, method, factor=factor, weights=name)
-            rows.append(names | {"method": method} | studies.short(single(sr, hr, lr, D)))
+            rows.append(names | {"method": method} | studies.short(single(sr, hr, lr, D, threshold)))
         studies.update(RESULT, rows, by=("data", "factor", "image", "method"))
         print(name, factor, scan.name, rows[0]["psnr"], flush=True)
 
 
-def measure(samples: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable) -> dict:
-    """`single` of the first sample, and: PSNR of the mean, diversity, dB lost by sampling, reliability, coverage."""
+def measure(samples: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable, threshold: float) -> dict:
+    """`single` of the first sample, false lesions of all and of their mean, what else the mean is like, diversity,
+    dB lost by sampling, reliability and coverage.
+    """
     tissue = degradation.gaussian_blur(2.0)(hr.mean(1, keepdim=True)) > 0.05
     mean = samples.mean(0)
     found = stability.reliability(samples, hr, mask=tissue)
     shares = stability.coverage(samples, hr, mask=tissue)
-    return single(samples[0], hr, lr, D) | {
+    return single(samples[0], hr, lr, D, threshold) | {
+        "false": sum(len(lesions.false_lesions(one, hr, threshold)) for one in samples) / len(samples),
+        "false_mean": len(lesions.false_lesions(mean, hr, threshold)),
         "psnr_mean": metrics.psnr(mean, hr, data_range=1.0, crop_border=4).item(),
         "diversity": stability.diversity(samples).item(),
         "sampling_loss": stability.sampling_loss(samples, hr).item(),
@@ -57,8 +64,8 @@ def measure(samples: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable) -
     }
 
 
-def single(sr: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable) -> dict:
-    """PSNR, consistency, measured and invented error, amount and agreement of null-space detail."""
+def single(sr: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable, threshold: float) -> dict:
+    """PSNR, consistency, measured and invented error, amount and agreement of null-space detail, false lesions."""
     split, detail = stability.split_error(sr, hr, D), stability.detail(sr, hr, D)
     return {
         "psnr": metrics.psnr(sr, hr, data_range=1.0, crop_border=4).item(),
@@ -67,6 +74,7 @@ def single(sr: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable) -> dict
         "invented": split.invented.item(),
         "amount": detail.amount.item(),
         "agreement": detail.agreement.item(),
+        "false": len(lesions.false_lesions(sr, hr, threshold)),
     }
 
 
