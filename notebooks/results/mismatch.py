@@ -2,7 +2,8 @@
 
     python notebooks/results/mismatch.py --data ../shared/data [--limit 12] [--only NAME] [--methods sr3] [--bf16]
 
-`--data` names a folder with the sub-folders brain and fundus that the model cards describe. Four studies at factor 4:
+`--data` names a folder with the sub-folders brain and fundus that the model cards describe, or one of the two. Four
+studies at factor 4:
 
 - mismatch: every method, trained for or assuming bicubic, on LR images that eight other degradations made
 - projection: answers of every method moved onto the images that explain LR (data consistency), and SR3's at each step
@@ -54,8 +55,10 @@ def methods(weights: str, only: list[str]) -> list[str]:
 
 
 def held_out(folder: Path, limit: int) -> Iterator[tuple[str, int, dict, torch.Tensor]]:
-    """Weights, number, names and image of the subjects that no training saw."""
+    """Weights, number, names and image of the subjects that no training saw, organ by organ."""
     for name, side in SIDE.items():
+        if not (folder / name).is_dir():
+            continue
         for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
             names = {"data": name, "image": scan.name, "subject": studies.person(scan.subject)}
             yield name, index, names, studies.middle(scan.pixels, side)
