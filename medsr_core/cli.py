@@ -159,7 +159,7 @@ def _print_table(scores: list[dict[str, Any]], console: Console) -> None:
               "their spread beside the first.")  # fmt: skip
 @SEED
 @STEPS
-@click.option("--sampler", default="dpm++", show_default=True, help="Of sr3: ancestral, ddim or dpm++.")
+@click.option("--sampler", help="Of sr3: ancestral, ddim or dpm++.  [default: dpm++]")
 def enhance(
     source: Path, output: Path, method: str, factor: int, weights: str, samples: int | None, **options: Any
 ) -> None:
@@ -178,12 +178,17 @@ def enhance(
     (method,) = evaluation.check_methods([method])
     if samples and method != "sr3":
         raise ValueError(f"{method} has one answer, not {samples}; --samples is for sr3")
+    walk = {name: options.pop(name) for name in ("steps", "sampler") if options[name] is None or method != "sr3"}
+    if given := [f"--{name}" for name, value in walk.items() if value is not None]:
+        raise ValueError(f"{' and '.join(given)}: for sr3 only; {method} takes no steps")
     stack = images.read(source)
     outputs = [output, *(_beside(output, what) for what in ("mean", "spread"))] if samples else [output]
     for path in outputs:
         _check_output(source, path)
         if len(stack.pixels) > 1 and images.format_of(path) not in ("TIFF", "DICOM", "NIfTI"):
             raise ValueError(f"{source} has {len(stack.pixels)} images; give a .tif, .dcm or .nii.gz, not {path}")
+        if stack.pixels.shape[1] > 1 and images.format_of(path) == "NIfTI":
+            raise ValueError(f"{source} has colours, and NIfTI holds gray values here; give another format, not {path}")
     click.echo(NO_DEVICE, err=True)
     drawn = _enlarged(stack.pixels, method, samples, factor=factor, weights=weights, **options)
     results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
@@ -229,6 +234,7 @@ def _check_output(source: Path, output: Path) -> None:
         raise ValueError(f"{output.parent}: no such folder; create it first")
     if output.exists() and output.samefile(source):
         raise ValueError(f"{output} is the input; name another file, so that the original stays")
+    _check_writable(output)
 
 
 @main.command()

@@ -32,11 +32,12 @@ LAST_LEVEL = 4e-5  # g_T: what SR3's linear schedule ends with
 
 def linear(steps: int = STEPS, first: float = 1e-6, last: float = 1e-2) -> Tensor:
     """beta_t = 1 - a_t rises linearly (Ho et al. 2020). Other than 2000 steps are longer or shorter ones (ours)."""
-    return _from_betas(torch.linspace(first, last, steps, dtype=torch.float64))
+    betas = torch.linspace(first, last, max(steps, 2), dtype=torch.float64)
+    return _from_betas(betas if steps > 1 else betas.mean(0, keepdim=True))
 
 
 def warm_up(steps: int = STEPS, first: float = 1e-6, last: float = 5.4e-3, share: float = 0.1) -> Tensor:
-    """beta_t rises during a share of the steps and then stays (SR3's code; `last` ours, to end at the same g_T)."""
+    """beta_t rises during a share of the steps and then stays (DDPM's code; `last` ours, to end at the same g_T)."""
     rise = round(share * steps)
     betas = torch.full((steps,), last, dtype=torch.float64)
     betas[:rise] = torch.linspace(first, last, rise, dtype=torch.float64)
@@ -174,9 +175,12 @@ def ddim(
     noise: Noise = torch.randn_like,
     report: Report | None = None,
 ) -> Tensor:
-    """Denoising diffusion implicit model (Song et al. 2021, eq. 12 and 16): eta 0 adds no noise, 1 is `ancestral`'s."""
+    """Denoising diffusion implicit model (Song et al. 2021, eq. 12 and 16).
+
+    eta 0 adds no fresh noise; 1 adds as much as `ancestral` with the posterior variance, and is the same.
+    """
     if not 0 <= eta <= 1:
-        raise ValueError(f"eta is {eta}; give 0 (no fresh noise) to 1 (as much as the ancestral sampler)")
+        raise ValueError(f"eta is {eta}; give 0 (no fresh noise) to 1 (the posterior variance)")
     for step, (g, g_next) in enumerate(_pairs(alpha_bar)):
         y0 = denoise(y, _each(g, y))
         fresh = eta * ((1 - g_next) / (1 - g) * (1 - g / g_next)).sqrt()

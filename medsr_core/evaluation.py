@@ -85,7 +85,7 @@ def evaluate(
     if factor < 2:
         raise ValueError(f"factor is {factor}; expected 2 or more, e.g. 4")
     for method in set(names) - set(upscalers.CLASSICAL):
-        upscalers.trained(method, weights, factor)  # missing weights are better found before the work
+        upscalers.cascade(method, weights, factor)  # missing weights are better found before the work
     perceptual = Perceptual() if features else None
     scores: list[dict[str, Any]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -169,8 +169,8 @@ def range_of(array: np.ndarray, path: Path, *, sixteen_bit_is_full: bool = True)
     return low, high
 
 
-def _levels(pixels: Tensor, top: int) -> np.ndarray:
-    """Integers 0..top of shape (N, H, W) or (N, H, W, 3)."""
+def levels(pixels: Tensor, top: int) -> np.ndarray:
+    """Images (N, C, H, W) in [0, 1] as integers 0 to top, 255 or 65535, of shape (N, H, W) or (N, H, W, 3)."""
     array = (pixels.double() * top).round().permute(0, 2, 3, 1).numpy().astype(np.uint8 if top == 255 else np.uint16)
     return array[..., 0] if array.shape[-1] == 1 else array
 
@@ -202,7 +202,7 @@ def _write_photograph(path: Path, pixels: Tensor, like: Stack) -> None:
     from PIL import Image
 
     gray_png = pixels.shape[1] == 1 and _extension(path) == ".png"
-    array = _levels(pixels, 65535 if gray_png and is_deep(like) else 255)[0]
+    array = levels(pixels, 65535 if gray_png and is_deep(like) else 255)[0]
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if format_of(path) == "JPEG" else {}
     Image.fromarray(array).save(path, **options)
 
@@ -232,7 +232,7 @@ def _read_tiff(path: Path) -> Stack:
 def _write_tiff(path: Path, pixels: Tensor, like: Stack) -> None:
     import tifffile
 
-    array = _levels(pixels, 65535 if is_deep(like) else 255)
+    array = levels(pixels, 65535 if is_deep(like) else 255)
     photometric = "minisblack" if pixels.shape[1] == 1 else "rgb"
     tifffile.imwrite(path, array[0] if len(array) == 1 else array, photometric=photometric)
 

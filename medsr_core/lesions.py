@@ -54,7 +54,9 @@ def sites(hr: Tensor, count: int, *, seed: int = 0, border: int = 16, apart: flo
     mean = gaussian_blur(4.0)(gray)
     rough = (gaussian_blur(4.0)(gray**2) - mean**2).clamp(min=0)
     tissue = (mean > 0.15) & (mean < 0.7)
-    tissue[..., :border, :] = tissue[..., -border:, :] = tissue[..., :border] = tissue[..., -border:] = False
+    height, width = tissue.shape[-2:]
+    tissue[..., :border, :] = tissue[..., height - border :, :] = False
+    tissue[..., :border] = tissue[..., width - border :] = False
     if not tissue.any():
         return []
     free = (tissue & (rough <= rough[tissue].median()))[0, 0].nonzero().float()
@@ -117,13 +119,14 @@ def false_lesions(sr: Tensor, hr: Tensor, threshold: float, tolerance: float = T
 
 
 def recovered(ill: Tensor, healthy: Tensor, places: Sequence[Place], radius: float, contrast: float) -> Tensor:
-    """Share of the lesions' contrast that comes back: mean change over each disc / `contrast`, (places,).
+    """Share of the lesions' contrast that comes back: by least squares, change = share * contrast * disc, (places,).
 
-    ill, healthy : one image (1, C, H, W) restored with and without the lesions
+    ill, healthy : one image (1, C, H, W) restored with and without the lesions; contrast : of the lesions, above 0
     """
     change = (signal(ill) - signal(healthy))[0, 0]
     discs = [lesion((change.shape[0], change.shape[1]), centre, radius)[0, 0] for centre in places]
-    return torch.stack([(change * disc).sum() / (contrast * disc.square().sum()) for disc in discs])
+    shares = [(change * disc).sum() / (contrast * disc.square().sum()) for disc in discs]
+    return torch.stack(shares) if shares else change.new_zeros(0)
 
 
 # --- counting -------------------------------------------------------------------------------------------------------
@@ -151,8 +154,14 @@ def auc_interval(
 ) -> Interval:
     """`auc` with its 95 % bootstrap interval; whole groups (images or subjects) are drawn, with all their places.
 
-    present, absent : (places,) scores of the same places with and without a lesion; groups : the group of each
+    present, absent : (places,) scores of the same places with and without a lesion; groups : the group of each. With
+        one group only, places are drawn: the interval then says nothing of other images.
+    Raises ValueError if they are not equally many.
     """
+    if not len(present) == len(absent) == len(groups):
+        raise ValueError(f"{len(present)} scores with, {len(absent)} without, {len(groups)} groups; give equally many")
+    if len(set(groups)) == 1:
+        groups = [str(place) for place in range(len(groups))]
     order = {label: i for i, label in enumerate(dict.fromkeys(groups))}
     member = torch.tensor([order[label] for label in groups])
     wins = (present[:, None] > absent).double() + (present[:, None] == absent).double() / 2
@@ -172,12 +181,15 @@ def detection_rate(scores: Tensor, threshold: float, groups: Sequence[str]) -> I
 
 
 def pooled(rows: Sequence[dict[str, Any]], radius: float) -> tuple[Tensor, Tensor, list[str]]:
-    """All scores of one method in a stored study: with lesions of `radius`, without, and the image of each place.
+    """All scores of one method in a stored study: with lesions of `radius`, without, and the group of each place.
 
-    rows : with image and radius; those of `radius` have a list "present", those of radius 0 a list "absent"
+    rows : with image, subject and radius; those of `radius` have a list "present", those of radius 0 a list "absent".
+    Groups are the subjects, or the images if all are of one subject.
     """
+    several = len({row["subject"] for row in rows}) > 1
+    group = {row["image"]: row["subject"] if several else row["image"] for row in rows}
     absent = {row["image"]: row["absent"] for row in rows if row["radius"] == 0}
     present = {row["image"]: row["present"] for row in rows if row["radius"] == radius}
-    groups = [image for image, scores in present.items() for _ in scores]
+    groups = [group[image] for image, scores in present.items() for _ in scores]
     with_it, without = (torch.tensor([x for image in present for x in part[image]]) for part in (present, absent))
     return with_it, without, groups

@@ -38,7 +38,7 @@ def pixel(sr: Tensor, hr: Tensor, *, kind: str = "l1") -> Tensor:
 def denoising(
     network: Any, x: Tensor, hr: Tensor, noise_level: Tensor, noise: Tensor, *, kind: str = "mse", measured: float = 0.0
 ) -> Tensor:
-    """SR3's objective: noise HR to a level (B,), let the network say what was noise (section 2.1, eq. 6; p = 1 or 2).
+    """SR3's objective: noise HR to a level (B,), let the network say what was noise (section 2.2; p = 1 or 2).
 
     network : `networks.sr3.SR3`; x : bicubic image, hr, noise : (B, C, H, W)
     measured : extra weight of the squared error's range part D^+ D e, which contradicts the LR image (ours). It is a

@@ -144,8 +144,8 @@ class NaturalScene:
 
     def __init__(self, *, patch: int = 48, sharp: float = 0.5):
         """`patch`: side in pixels. `sharp`: a patch needs this share of the sharpest one's contrast (paper: 0.75)."""
-        if patch % 2 or patch < 16:
-            raise ValueError(f"patch is {patch}; give an even number of 16 pixels or more")
+        if patch % 4 or patch < 16:
+            raise ValueError(f"patch is {patch}; give a multiple of 4, of 16 pixels or more")
         self.patch, self.sharp = patch, sharp
         self.mean = self.cov = torch.empty(0)
 
@@ -209,7 +209,7 @@ def generalised_gaussian(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     left, right = (left + tiny).sqrt(), (right + tiny).sqrt()
     skew = left / right
     ratio = x.abs().mean(1) ** 2 / (x.square().mean(1) + tiny) * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
-    shapes = torch.arange(0.2, 10, 0.001, dtype=x.dtype)
+    shapes = torch.arange(0.2, 10, 0.001, dtype=x.dtype, device=x.device)
     known = (2 * (2 / shapes).lgamma() - (1 / shapes).lgamma() - (3 / shapes).lgamma()).exp()  # grows with the shape
     shape = shapes[torch.searchsorted(known, ratio).clamp(max=len(shapes) - 1)]
     scale = (((1 / shape).lgamma() - (3 / shape).lgamma()) / 2).exp()

@@ -36,9 +36,11 @@ def choices(
 ) -> list[Question]:
     """Questions of a forced choice: {"method", "image" (0 to images - 1), "real" ("left" or "right")}.
 
-    Each method is asked about equally often (`count` is rounded up to a multiple of their number), every image as often
-    as any other; order, images and sides are shuffled, for each student differently.
+    Each method is asked about equally often (`count` is rounded up to a multiple of their number), and of each method
+    no image a second time before all others; order, images and sides are shuffled, for each student differently.
+    Raises ValueError without methods, images or questions.
     """
+    _check_enough(methods, images, count)
     g = _generator(student, seed)
     each = math.ceil(count / len(methods))
     asked = []
@@ -53,17 +55,28 @@ def choices(
 def rankings(
     methods: Sequence[str], images: int, *, count: int = 4, student: str = "", seed: int = 0
 ) -> list[Question]:
-    """Questions of a ranking: {"image", "shown": the methods in the order in which they stand before the student}."""
+    """Questions of a ranking: {"image", "shown": the methods in the order in which they stand before the student}.
+
+    No image twice, so there are at most as many questions as images. Raises ValueError without methods, images or
+    questions.
+    """
+    _check_enough(methods, images, count)
     g = _generator(student, seed)
     which = [int(i) for i in torch.randperm(images, generator=g)[:count]]
     return [{"image": i, "shown": [methods[k] for k in torch.randperm(len(methods), generator=g)]} for i in which]
+
+
+def _check_enough(methods: Sequence[str], images: int, count: int) -> None:
+    if not methods or images < 1 or count < 1:
+        raise ValueError(f"{len(methods)} methods, {images} images, {count} questions: at least one of each, please")
 
 
 class Sheet:
     """One student's answers to one experiment, in a file that is replaced in one go after every answer.
 
     Opened again it goes on after the last answer. Raises ValueError for a name that is no file name, or if the file
-    holds answers to other questions.
+    holds answers to other questions; `answer` also if the file has got answers elsewhere since (a second tab, two
+    students of one name).
     """
 
     def __init__(self, folder: str | Path, student: str, questions: Sequence[Question]):
@@ -72,11 +85,15 @@ class Sheet:
         self.student, self.questions, self.answers = student, list(questions), list[Any]()
         self.experiment = "ranking" if "shown" in self.questions[0] else "choice"
         self.path = Path(folder) / f"{student}-{self.experiment}.json"
-        if self.path.exists():
-            stored = _read(self.path)
-            if stored["questions"] != self.questions:
-                raise ValueError(f"{self.path} answers other questions; take another name, or delete the file")
-            self.answers = stored["answers"]
+        self.answers = self._stored()
+
+    def _stored(self) -> list[Any]:
+        if not self.path.exists():
+            return []
+        stored = _read(self.path)
+        if stored["questions"] != self.questions:
+            raise ValueError(f"{self.path} answers other questions; take another name, or delete the file")
+        return list(stored["answers"])
 
     @property
     def question(self) -> Question | None:
@@ -91,12 +108,15 @@ class Sheet:
             raise ValueError(f"the answer is {value!r}; give 'left' or 'right'")
         if self.experiment == "ranking" and sorted(value) != sorted(self.question["shown"]):
             raise ValueError(f"the answer is {value!r}; give each of {', '.join(self.question['shown'])} once")
-        self.answers.append({"answer": value, "seconds": seconds and round(seconds, 2)})
+        if len(self._stored()) > len(self.answers):
+            raise ValueError(f"{self.path} has newer answers; run the cell again to go on after them")
+        answers = [*self.answers, {"answer": value, "seconds": seconds and round(seconds, 2)}]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
-        stored = {"student": self.student, "questions": self.questions, "answers": self.answers}
+        stored = {"student": self.student, "questions": self.questions, "answers": answers}
         part.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
         os.replace(part, self.path)
+        self.answers = answers  # only what is in the file counts as answered
 
 
 def _generator(student: str, seed: int) -> torch.Generator:
@@ -144,7 +164,7 @@ def fool_rates(folder: str | Path) -> dict[str, Rate]:
 def agreement(folder: str | Path, measures: Mapping[str, Scores]) -> dict[str, Interval]:
     """Kendall's tau between the students' order and each measure's: 1 the same, 0 unrelated, -1 reversed.
 
-    measures : name -> method -> one score per image, *less is better*
+    measures : name -> method -> one score per image, *less is better*; ValueError if a ranked method has none
 
     The mean over a student's rankings is one value; the 95 % interval is a bootstrap over students. A ranking in which
     the measure finds all equal counts as 0.
@@ -158,25 +178,13 @@ def agreement(folder: str | Path, measures: Mapping[str, Scores]) -> dict[str, I
         for name, scores in measures.items():
             values = []
             for question, given in zip(sheet["questions"], sheet["answers"], strict=False):
+                if unknown := [method for method in given["answer"] if method not in scores]:
+                    raise ValueError(f"{name} has no scores of {', '.join(unknown)}; it has of {', '.join(scores)}")
                 badness = [scores[method][question["image"]] for method in given["answer"]]
                 tau = kendalltau(range(len(badness)), badness).statistic
                 values.append(0.0 if math.isnan(tau) else float(tau))
             taus[name].append(sum(values) / len(values))
     return {name: bootstrap(values) for name, values in taus.items()}
-
-
-def mean_ranks(folder: str | Path) -> dict[str, Interval]:
-    """Mean place of each method in the students' rankings, 1 the best, with a bootstrap interval over students."""
-    places: dict[str, list[list[int]]] = {}
-    for sheet in _sheets(folder, "ranking"):
-        mine: dict[str, list[int]] = {}
-        for given in sheet["answers"]:
-            for place, method in enumerate(given["answer"], start=1):
-                mine.setdefault(method, []).append(place)
-        for method, values in mine.items():
-            places.setdefault(method, []).append(values)
-    means = {m: [sum(v) / len(v) for v in students] for m, students in places.items()}
-    return {method: bootstrap(values) for method, values in sorted(means.items(), key=lambda item: sum(item[1]))}
 
 
 def _sheets(folder: str | Path, experiment: str) -> list[dict[str, Any]]:
@@ -189,8 +197,9 @@ def _sheets(folder: str | Path, experiment: str) -> list[dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         sheet = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(sheet["questions"], list) and isinstance(sheet["answers"], list)
-    except (ValueError, KeyError, TypeError, AssertionError):
+        if not (isinstance(sheet["questions"], list) and isinstance(sheet["answers"], list)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is no sheet of answers; delete it") from None
     return dict(sheet)
 

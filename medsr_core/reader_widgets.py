@@ -1,12 +1,15 @@
 """The buttons of the experiments in `reader_study`: one question after the other, every answer kept at once.
 
-Pictures vanish after the exposure by a rule of the browser (a CSS animation), so that a slow kernel does not lengthen
-it. The keyboard works as in any form: Tab moves between buttons, Enter or Space presses one. An error in a callback is
-said in the panel; ipywidgets only logs what a button's callback raises.
+What is judged is shown pixel by pixel: in all its gray values, and each pixel as a whole number of pixels of the page.
+Resampled for the page, it would lose the fine detail that tells real from restored. Pictures vanish after the exposure
+by a rule of the browser (a CSS animation), so that a slow kernel does not lengthen it. The keyboard works as in any
+form: Tab moves between buttons, Enter or Space presses one. An error in a callback is said in the panel; ipywidgets
+only logs what a button's callback raises.
 """
 
 from __future__ import annotations
 
+import io
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -17,26 +20,52 @@ from typing import Any
 import ipywidgets
 from ipywidgets import Button, HBox, Layout
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
-from medsr_core import figures
+from medsr_core import figures, images
 from medsr_core.reader_study import Sheet
 from medsr_core.widgets import Panel
 
 Pictures = Mapping[str, Sequence[Tensor]]  # method -> one (1, C, H, W) per image
 
 
+SIDE = 400  # pixels of the page for a picture, unless it has more itself
+SHORTEST_ANSWER = 0.3  # seconds; a second click before that is one on the pair before
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
 def pair(pictures: Pictures, real: Sequence[Tensor], question: Mapping[str, Any]) -> Figure:
-    """The two pictures of a forced choice; which is real is not said."""
-    restored, true = pictures[question["method"]][question["image"]], real[question["image"]]
-    left, right = (true, restored) if question["real"] == "left" else (restored, true)
-    return figures.images({"left": left, "right": right}, columns=2)
+    """The two pictures of a forced choice on paper; which is real is not said."""
+    return figures.images(_sides(pictures, real, question), columns=2)
 
 
 def line_up(pictures: Pictures, question: Mapping[str, Any]) -> Figure:
-    """The pictures of a ranking under the letters A, B, C, ..."""
-    shown = {_letter(i): pictures[method][question["image"]] for i, method in enumerate(question["shown"])}
-    return figures.images(shown, columns=3)
+    """The pictures of a ranking under the letters A, B, C, ..., on paper."""
+    return figures.images(_lettered(pictures, question), columns=3)
+
+
+def _sides(pictures: Pictures, real: Sequence[Tensor], question: Mapping[str, Any]) -> dict[str, Tensor]:
+    restored, true = pictures[question["method"]][question["image"]], real[question["image"]]
+    left, right = (true, restored) if question["real"] == "left" else (restored, true)
+    return {"left": left, "right": right}
+
+
+def _lettered(pictures: Pictures, question: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {_letter(i): pictures[method][question["image"]] for i, method in enumerate(question["shown"])}
+
+
+def _tag(name: str, image: Tensor, style: str) -> str:
+    """An image (1, C, H, W) in [0, 1] and its name as HTML, every pixel so many whole pixels of the page."""
+    file, width = io.BytesIO(), image.shape[-1]
+    Image.fromarray(images.levels(image.clamp(0, 1), 255)[0]).save(file, "PNG")
+    size = f"width: {width * max(1, SIDE // width)}px; max-width: none; image-rendering: pixelated"
+    source = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    return f'<figure style="margin: 0; {style}">{name}<br><img alt="{name}" style="{size}" src="{source}"></figure>'
+
+
+# --- the experiments ------------------------------------------------------------------------------------------------
 
 
 def forced_choice(sheet: Sheet, pictures: Pictures, real: Sequence[Tensor], *, exposure: float = 3.0) -> Panel:
@@ -51,13 +80,15 @@ def forced_choice(sheet: Sheet, pictures: Pictures, real: Sequence[Tensor], *, e
         if sheet.question is None:
             wrong = sum(a["answer"] != q["real"] for a, q in zip(sheet.answers, sheet.questions, strict=True))
             return view.end(f"You took {wrong} of {len(sheet.answers)} restored pictures for the real one.")
-        view.show(pair(pictures, real, sheet.question), f"{_count(sheet)}. Which one is the real scan?", exposure)
+        view.show(_sides(pictures, real, sheet.question), f"{_count(sheet)}. Which one is the real scan?", exposure)
         view.enable("left", "right")
         began[0] = time.monotonic()
 
     def answer(side: str) -> None:
-        sheet.answer(side, time.monotonic() - began[0])
-        ask()
+        seconds = time.monotonic() - began[0]
+        if seconds > SHORTEST_ANSWER:
+            sheet.answer(side, seconds)
+            ask()
 
     view.on("start", ask)
     view.on("left", partial(answer, "left"))
@@ -77,7 +108,7 @@ def ranking(sheet: Sheet, pictures: Pictures) -> Panel:
         chosen.clear()
         if sheet.question is None:
             return view.end("All scans are ranked.")
-        view.show(line_up(pictures, sheet.question), "")
+        view.show(_lettered(pictures, sheet.question), "")
         tell()
 
     def tell() -> None:
@@ -118,14 +149,15 @@ class _View:
     def say(self, text: str) -> None:
         self.text.value = f"<b>{escape(text)}</b>"
 
-    def show(self, figure: Figure, text: str, exposure: float | None = None) -> None:
-        """The figure, for `exposure` seconds or until the next one."""
+    def show(self, pictures: Mapping[str, Tensor], text: str, exposure: float | None = None) -> None:
+        """The pictures, for `exposure` seconds or until the next ones."""
         self.say(text)
         fade = "" if exposure is None else f"animation: medsr-gone 0s {exposure:g}s forwards"
-        source = b64encode(figures.png(figure)).decode()
         self.picture.value = (
             "<style>@keyframes medsr-gone {to {visibility: hidden}}</style>"
-            f'<img alt="the pictures to judge" style="max-width: 100%; {fade}" src="data:image/png;base64,{source}">'
+            '<div style="display: flex; flex-wrap: wrap; gap: 12px; line-height: 1.5; text-align: center">'
+            + "".join(_tag(name, image, fade) for name, image in pictures.items())
+            + "</div>"
         )
 
     def enable(self, *names: str) -> None:

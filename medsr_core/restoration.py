@@ -48,7 +48,8 @@ def textbook_truncation(hr: Tensor, factor: int) -> Tensor:
     height, width = (n // factor for n in hr.shape[-2:])
     top, left = hr.shape[-2] // 2 - height // 2, hr.shape[-1] // 2 - width // 2
     centred = torch.fft.fftshift(torch.fft.fft2(hr), (-2, -1))[..., top : top + height, left : left + width]
-    return (torch.fft.ifft2(torch.fft.ifftshift(centred, (-2, -1))).real / factor**2).clamp(0, 1)
+    scale = height * width / (hr.shape[-2] * hr.shape[-1])  # 1 / factor^2, unless the size is no multiple of it
+    return (torch.fft.ifft2(torch.fft.ifftshift(centred, (-2, -1))).real * scale).clamp(0, 1)
 
 
 # --- what was measured ----------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def least_variation(
     edge : gradient of the guide that counts as an edge (ours)
     """
     check_image(start, name="start", unit_range=False)
-    xi = torch.zeros(2, 1, 1, 1, 1, dtype=start.dtype)
+    xi = start.new_zeros(2, 1, 1, 1, 1)
     if guide is not None:
         if guide.shape[-2:] != start.shape[-2:] or guide.shape[1] != 1:
             raise ValueError(f"the guide is {tuple(guide.shape)}; it must be gray and as large as {tuple(start.shape)}")
@@ -164,9 +165,10 @@ def spectrum(x: Tensor, frequencies: Tensor) -> Tensor:
 
     frequencies : (K,) evenly spaced, in cycles per pixel of x; mean over images and channels: (K,)
     """
-    window = torch.hann_window(x.shape[-2], dtype=x.dtype)[:, None] * torch.hann_window(x.shape[-1], dtype=x.dtype)
+    down, across = (torch.hann_window(n, dtype=x.dtype, device=x.device) for n in x.shape[-2:])
+    window = down[:, None] * across
     power = kspace((x - x.mean((-2, -1), keepdim=True)) * window).abs().square().mean((0, 1))
-    fy, fx = (torch.fft.fftfreq(n, dtype=x.dtype) for n in x.shape[-2:])
+    fy, fx = (torch.fft.fftfreq(n, dtype=x.dtype, device=x.device) for n in x.shape[-2:])
     radius = torch.hypot(fy[:, None], fx)
     width = frequencies[1] - frequencies[0]
     rings = [(radius - f).abs() <= width / 2 for f in frequencies]
@@ -184,7 +186,7 @@ def attenuation(
     examples : HR images of the same kind, of any size and of any patient
     """
     f = torch.linspace(0.06, 0.34, rings) / factor  # inside: too few pixels; outside: aliasing (ours)
-    left = torch.stack([spectrum(lr, f * factor) for lr in lrs]).mean(0)
+    left = factor**2 * torch.stack([spectrum(lr, f * factor) for lr in lrs]).mean(0)  # of as many times fewer pixels
     return f, left / torch.stack([spectrum(hr, f) for hr in examples]).mean(0)
 
 

@@ -88,17 +88,23 @@ def values(rows: Sequence[Row], key: str) -> list[Any]:
 
 
 def mean(rows: Sequence[Row], key: str, **names: Any) -> Interval:
-    """Mean of a number over the chosen rows, with its 95 % bootstrap interval over subjects (images, if one)."""
+    """Mean of a number over the chosen rows, with its 95 % bootstrap interval over subjects (images, if one).
+
+    Rows without the number, or with None, do not count. Raises ValueError if none is left.
+    """
     chosen = [row for row in where(rows, **names) if row.get(key) is not None]
+    if not chosen:
+        known = {name: values(rows, name) for name in names}
+        raise ValueError(f"no row with {key!r} and {names}; there are {known}")
     return bootstrap([row[key] for row in chosen], groups=_subjects(chosen))
 
 
 def difference(rows: Sequence[Row], key: str, first: Row, second: Row, *, by: str = "image") -> Interval:
     """Interval of the number in the rows chosen by `first` minus that in those chosen by `second`, image by image.
 
-    Raises ValueError if they have no image (`by`) in common.
+    Raises ValueError if they have no image (`by`) in common, or several rows for one, so that the names say too little.
     """
-    ours, theirs = ({row[by]: row for row in where(rows, **names)} for names in (first, second))
+    ours, theirs = (_by_name(where(rows, **names), key, by) for names in (first, second))
     both = [name for name in ours if name in theirs]
     if not both:
         raise ValueError(f"no {by} in common: {first} and {second}")
@@ -129,6 +135,14 @@ def signed(interval: Interval, digits: int = 2) -> str:
 def plain(interval: Interval, digits: int = 2) -> str:
     """An interval of a mean for a table: 1.23 [1.00, 1.46]."""
     return f"{interval.mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def _by_name(rows: Sequence[Row], key: str, by: str) -> dict[Any, Row]:
+    having = [row for row in rows if row.get(key) is not None]
+    found = {row[by]: row for row in having}
+    if len(found) < len(having):
+        raise ValueError(f"{len(having)} rows for {len(found)} of {by}: choose by more names")
+    return found
 
 
 def _subjects(rows: Sequence[Row]) -> list[str] | None:

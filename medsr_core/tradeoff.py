@@ -38,6 +38,8 @@ def posterior_mean(*, noise: float) -> Point:
 
 def mean_of_samples(count: int, *, noise: float) -> Point:
     """The mean of `count` draws from p(X | Y). One draw has perfect perception and twice the least distortion."""
+    if count < 1:
+        raise ValueError(f"the mean of {count} samples; give 1 or more")
     a = 1 / (1 + noise**2)
     return answer(a, math.sqrt(noise**2 * a / count), noise=noise)
 
@@ -74,9 +76,12 @@ def points(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, tuple[I
         per image, or, if it is one of `OF_SETS`, mean, low and high of the whole set
 
     Distortion is RMSE in percent of bicubic's, image by image: images differ more than methods do. Intervals are
-    bootstraps over subjects, but for that of a set.
+    bootstraps over subjects, but for that of a set. Raises ValueError without bicubic or the measure.
     """
-    bicubic = next(row["mse"] for row in rows if row["method"] == "bicubic")
+    bicubic = next((row["mse"] for row in rows if row["method"] == "bicubic"), None)
+    if bicubic is None or any(measure not in row for row in rows):
+        known = ", ".join(key for key in rows[0] if key not in ("data", "method", "subjects")) if rows else "no rows"
+        raise ValueError(f"no bicubic among the methods, or not everywhere {measure!r}; there are {known}")
     found = {}
     for row in rows:
         share = [100 * math.sqrt(a / b) for a, b in zip(row["mse"], bicubic, strict=True)]

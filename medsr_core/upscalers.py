@@ -10,6 +10,7 @@ All of them assume that the LR image was made by D = bicubic(factor).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -47,7 +48,7 @@ def upscale(
     method : one of `METHODS`; or "esrgan", whose weights are an extra (`networks.esrgan`)
     factor : whole number, 1 or more: SR pixels per LR pixel along an axis
     weights : of a trained method: brain, fundus, skin, heart, general, or a .safetensors file. For sr3 and regression
-        also a cascade, "A,B": B enlarges what A made, and the factors multiply.
+        also a cascade, "A,B": B enlarges what A made, both by the same factor, sqrt(`factor`).
     seed, steps, sampler : of sr3, which draws one sample, see `samples`
     report : sr3 calls it after each step with (steps done, steps in all)
 
@@ -61,14 +62,13 @@ def upscale(
         return esrgan.upscale(lr, factor).clamp(0, 1)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
-    if factor < 1 or factor != int(factor):
-        raise ValueError(f"factor is {factor}; give a whole number such as 2, 4 or 8")
+    factor = _whole(factor)
     if method in CLASSICAL:
-        return CLASSICAL[method](lr, int(factor)).clamp(0, 1)
+        return CLASSICAL[method](lr, factor).clamp(0, 1)
     if method == "sr3":
         return samples(lr, 1, factor=factor, weights=weights, seed=seed, steps=steps, sampler=sampler, report=report)[0]
     image = lr.float()
-    for network in cascade(method, weights, int(factor)):
+    for network in cascade(method, weights, factor):
         assert not isinstance(network, SR3)
         f = network.factor
         align = network.unet.multiple if isinstance(network, Regression) else 1
@@ -109,14 +109,18 @@ def samples(
 
     Raises
     ------
-    ValueError : no samples, steps outside 1 .. 2000, an unknown sampler or projection, weights of another factor
+    ValueError : no samples, steps outside 1 .. 2000, an unknown sampler or projection, an option that the sampler has
+        not, weights of another factor
     """
     check_image(lr, name="LR image")
     if count < 1:
         raise ValueError(f"{count} samples; give 1 or more")
     if project not in (None, "end", "steps"):
         raise ValueError(f"project is {project!r}; give None, 'end' or 'steps'")
-    stages = cascade("sr3", weights, int(factor))
+    own = {"ancestral": ["variance"], "ddim": ["eta"]}.get(sampler, [])
+    if unknown := [name for name in options if name not in own]:
+        raise ValueError(f"{sampler} has no option {', '.join(unknown)}; its options: {', '.join(own) or 'none'}")
+    stages = cascade("sr3", weights, _whole(factor))
     steps = STEPS if steps is None else steps
     calls, done = count * len(stages) * steps, itertools.count(1)
 
@@ -158,8 +162,14 @@ def _noise_from(seed: int) -> diffusion.Noise:
     return lambda y: torch.randn(y.shape, generator=generator).to(y)
 
 
+def _whole(factor: float) -> int:
+    if not (math.isfinite(factor) and factor >= 1 and factor == int(factor)):
+        raise ValueError(f"factor is {factor}; give a whole number such as 2, 4 or 8")
+    return int(factor)
+
+
 def cascade(method: str, weights: str | Path, factor: int) -> list[networks.Network]:
-    """The networks that "A,B" names, one after the other; ValueError unless their factors multiply to `factor`."""
+    """The networks of equal factors that "A,B" names, in order; ValueError if the factors do not make `factor`."""
     names = str(weights).split(",") if method in ("sr3", "regression") else [weights]
     each = factor if len(names) == 1 else round(factor ** (1 / len(names)))
     if each ** len(names) != factor:
@@ -167,9 +177,17 @@ def cascade(method: str, weights: str | Path, factor: int) -> list[networks.Netw
     return [trained(method, name, each) for name in names]
 
 
-@lru_cache(maxsize=8)
 def trained(method: str, weights: str | Path = "general", factor: int = 4) -> networks.Network:
-    """The network of a trained method, loaded once; raises ValueError if it was not trained for `factor`."""
+    """The network of a trained method, loaded once, and again if its file has changed.
+
+    Raises ValueError if it was not trained for `factor`.
+    """
+    path = Path(weights)
+    return _trained(method, weights, factor, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=8)
+def _trained(method: str, weights: str | Path, factor: int, changed: int) -> networks.Network:
     network = networks.load(method, weights=weights, factor=factor)
     if network.factor != factor:
         raise ValueError(f"{weights} of {method} was trained for factor {network.factor}, not {factor}")

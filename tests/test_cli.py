@@ -118,6 +118,21 @@ def test_enhance_names_what_sr3_can_do(scans, tmp_path, options, hint):
     assert result.exit_code == 2 and hint in result.output and not (tmp_path / "x.png").exists()
 
 
+def test_enhance_refuses_before_the_work_what_cannot_be_written_or_has_no_meaning(scans, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("worked in vain")
+
+    monkeypatch.setattr(upscalers, "upscale", never)
+    Image.new("RGB", (20, 20)).save(tmp_path / "colour.png")
+    for source, output, options, hint in (
+        (tmp_path / "colour.png", "x.nii.gz", [], "NIfTI holds gray values"),
+        (scans / "scan0.png", "x.png", ["--method", "tv", "--sampler", "ddim", "--steps", 9], "--steps and --sampler"),
+        (scans / "scan0.png", "nowhere/x.png", [], "no such folder"),
+    ):
+        result = medsr("enhance", source, "-o", tmp_path / output, *options)
+        assert result.exit_code == 2 and hint in result.output, result.output
+
+
 def test_train_sr3_from_the_command_line_and_use_it(scans, tmp_path):
     common = ("--data", scans, "--channels", 1, "--factor", 2, "--batch", 2, "--patch", 16, "--steps", 2)
     folder = tmp_path / "run"

@@ -7,7 +7,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from data_fetch.sets import Entry, ImageSet
-from medsr_core import degradation, evaluation, upscalers
+from medsr_core import degradation, evaluation, networks, upscalers
 
 FACTOR = 4
 
@@ -104,6 +104,19 @@ def scores_of(values, subjects, method="bicubic"):
          "consistency": 1 / v, "seconds": 0.1}
         for i, (v, s) in enumerate(zip(values, subjects, strict=True))
     ]  # fmt: skip
+
+
+def test_a_cascade_is_scored_like_any_method(tmp_path):
+    torch.manual_seed(0)
+    paths = [tmp_path / name for name in ("a.safetensors", "b.safetensors")]
+    for path in paths:
+        networks.save(networks.create("regression", channels=1, factor=2, width=8, multipliers=(1, 2)), path)
+    weights, scans = ",".join(map(str, paths)), image_set(image(64, 64))
+    (row,) = evaluation.evaluate(scans, ["regression"], factor=4, weights=weights, progress=False)
+    hr = scans[0].pixels
+    sr = upscalers.upscale(degradation.bicubic(4)(hr).clamp(0, 1), "regression", weights=weights)
+    crop = (slice(None), slice(None), slice(4, -4), slice(4, -4))
+    assert row["psnr"] == pytest.approx(-10 * math.log10((sr - hr)[crop].square().mean()), abs=1e-3)
 
 
 def test_interval_draws_subjects_not_images():

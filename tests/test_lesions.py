@@ -111,6 +111,20 @@ def test_auc_interval_holds_the_auc_and_narrows_with_more_groups():
     assert width(200) < 0.5 * width(20)
 
 
+def test_auc_of_one_image_is_uncertain_too_and_unequal_lists_are_refused():
+    generator = torch.Generator().manual_seed(0)
+    absent, present = torch.randn(20, generator=generator), 1 + torch.randn(20, generator=generator)
+    one = lesions.auc_interval(present, absent, ["a"] * 20)
+    assert one == lesions.auc_interval(present, absent, list(range(20))) and one.low < one.mean < one.high
+    with pytest.raises(ValueError, match="19 scores with, 20 without, 20 groups"):
+        lesions.auc_interval(present[1:], absent, ["a"] * 20)
+
+
+def test_no_border_is_no_border_and_no_lesions_have_no_contrast(brain):
+    assert len(lesions.sites(brain, 3, border=0)) == 3
+    assert lesions.recovered(brain, brain, [], 2.0, 0.3).shape == (0,)
+
+
 def test_detection_rate_counts():
     rate = lesions.detection_rate(torch.tensor([0.1, 0.3, 0.4, 0.2]), 0.25, ["a", "a", "b", "b"])
     assert rate.mean == 0.5 and rate.n == 4
@@ -118,12 +132,14 @@ def test_detection_rate_counts():
 
 def test_stored_scores_are_pooled_place_by_place():
     rows = [
-        {"image": "a", "radius": 0, "absent": [0.1, 0.2], "false": 1},
-        {"image": "a", "radius": 1.5, "present": [0.3, 0.4]},
-        {"image": "a", "radius": 2.0, "present": [0.5, 0.6]},
-        {"image": "b", "radius": 0, "absent": [0.0]},
-        {"image": "b", "radius": 1.5, "present": [0.9]},
+        {"image": "a", "subject": "anna", "radius": 0, "absent": [0.1, 0.2], "false": 1},
+        {"image": "a", "subject": "anna", "radius": 1.5, "present": [0.3, 0.4]},
+        {"image": "a", "subject": "anna", "radius": 2.0, "present": [0.5, 0.6]},
+        {"image": "b", "subject": "anna", "radius": 0, "absent": [0.0]},
+        {"image": "b", "subject": "anna", "radius": 1.5, "present": [0.9]},
     ]
     present, absent, groups = lesions.pooled(rows, 1.5)
     assert torch.allclose(present, torch.tensor([0.3, 0.4, 0.9])) and groups == ["a", "a", "b"]
     assert torch.allclose(absent, torch.tensor([0.1, 0.2, 0.0]))
+    rows += [{"image": "c", "subject": "bert", "radius": r, key: [0.7]} for r, key in ((0, "absent"), (1.5, "present"))]
+    assert lesions.pooled(rows, 1.5)[2] == ["anna", "anna", "anna", "bert"]  # both images of one person together

@@ -156,6 +156,12 @@ def test_natural_scene_prefers_the_real_photograph(photographs):
     torch.testing.assert_close(model.score(real[1:2]), score[1:2])
 
 
+@pytest.mark.parametrize("patch", [12, 17, 18, 50])
+def test_natural_scene_names_the_patches_it_can_cut(patch):
+    with pytest.raises(ValueError, match="multiple of 4"):
+        perception.NaturalScene(patch=patch)
+
+
 def test_natural_scene_survives_a_flat_image_and_says_what_it_needs(photographs):
     model = perception.NaturalScene()
     with pytest.raises(ValueError, match="fit it on real images first"):

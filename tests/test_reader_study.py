@@ -1,11 +1,17 @@
 """The class experiment: fair questions, answers that survive, intervals and taus; buttons pressed from Python."""
 
 import collections
+import io
 import json
 import math
+import re
+import time
+from base64 import b64decode
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import norm
 
 from medsr_core import reader_study, reader_widgets
@@ -19,6 +25,13 @@ def pictures(count=4):
     g = torch.Generator().manual_seed(0)
     made = {name: list(torch.rand(count, 1, 1, 16, 16, generator=g)) for name in ("real", *METHODS)}
     return made.pop("real"), made
+
+
+def raises(error):
+    def fail(*_):
+        raise error
+
+    return fail
 
 
 def answer_all(sheet, rule):
@@ -81,6 +94,32 @@ def test_a_sheet_refuses_what_would_spoil_the_count(tmp_path):
         reader_study.fool_rates(tmp_path)
 
 
+def test_an_answer_that_was_not_stored_is_not_given(tmp_path, monkeypatch):
+    sheet = Sheet(tmp_path, "anna", reader_study.choices(METHODS, 4, count=6, student="anna"))
+    sheet.answer("left")
+    with monkeypatch.context() as full_disk, pytest.raises(OSError, match="no space left"):
+        full_disk.setattr("os.replace", raises(OSError("no space left")))
+        sheet.answer("right")
+    sheet.answer("right")
+    assert [given["answer"] for given in Sheet(tmp_path, "anna", sheet.questions).answers] == ["left", "right"]
+
+
+def test_a_second_tab_does_not_undo_the_answers_of_the_first(tmp_path):
+    asked = reader_study.choices(METHODS, 4, count=6, student="anna")
+    old, new = Sheet(tmp_path, "anna", asked), Sheet(tmp_path, "anna", asked)
+    new.answer("left")
+    with pytest.raises(ValueError, match="newer answers; run the cell again"):
+        old.answer("right")
+    assert Sheet(tmp_path, "anna", asked).answers == new.answers
+
+
+def test_no_methods_images_or_questions_are_refused():
+    for methods, images, count in (([], 3, 4), (METHODS, 0, 4), (METHODS, 3, 0)):
+        for ask in (reader_study.choices, reader_study.rankings):
+            with pytest.raises(ValueError, match="at least one of each"):
+                ask(methods, images, count=count)
+
+
 # --- the class ------------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +162,8 @@ def test_agreement_is_one_for_the_same_order_and_minus_one_for_the_reverse(tmp_p
     )  # fmt: skip
     assert [taus[name].mean for name in taus] == pytest.approx([1, 1 / 3, -1, 0])
     assert taus["good"].n == 3
-    assert {m: i.mean for m, i in reader_study.mean_ranks(tmp_path).items()} == {"sr3": 1, "gan": 2, "bicubic": 3}
+    with pytest.raises(ValueError, match="good has no scores of gan; it has of bicubic, sr3"):
+        reader_study.agreement(tmp_path, {"good": {m: v for m, v in good.items() if m != "gan"}})
 
 
 # --- a simulated class ----------------------------------------------------------------------------------------------
@@ -152,7 +192,39 @@ def test_simulated_rankings_follow_what_the_students_see(tmp_path):
 # --- buttons --------------------------------------------------------------------------------------------------------
 
 
-def test_forced_choice_by_its_buttons(tmp_path):
+def shown(html):
+    """Name -> (pixels of the file, width on the page) of the images of a piece of HTML."""
+    tags = re.findall(r'<img alt="(\w+)" style="width: (\d+)px;.*?base64,(.*?)">', html)
+    return {name: (np.asarray(Image.open(io.BytesIO(b64decode(file)))), int(width)) for name, width, file in tags}
+
+
+def test_what_is_judged_keeps_its_pixels_and_gray_values(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    for size in ((70, 130), (500, 410)):  # enlarged three times, and left as it is
+        real, made = [torch.rand(1, 3, *size, generator=g)], {"gan": [torch.rand(1, 3, *size, generator=g)]}
+        question = {"method": "gan", "image": 0, "real": "right"}
+        panel = reader_widgets.forced_choice(Sheet(tmp_path, f"a{size[0]}", [question]), made, real)
+        panel.controls["start"].click()
+        seen = shown(panel.children[2].value)
+        for name, image in {"left": made["gan"][0], "right": real[0]}.items():
+            pixels, width = seen[name]
+            assert np.abs(pixels - 255 * image[0].permute(1, 2, 0).numpy()).max() < 0.501
+            assert width == {130: 390, 410: 410}[size[1]]
+
+
+def test_a_double_click_does_not_answer_the_next_pair(tmp_path):
+    real, made = pictures()
+    sheet = Sheet(tmp_path, "anna", reader_study.choices(METHODS, 4, count=6, student="anna"))
+    panel = reader_widgets.forced_choice(sheet, made, real)
+    panel.controls["start"].click()
+    time.sleep(reader_widgets.SHORTEST_ANSWER)
+    panel.controls["left"].click()
+    panel.controls["left"].click()
+    assert len(sheet.answers) == 1
+
+
+def test_forced_choice_by_its_buttons(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader_widgets, "SHORTEST_ANSWER", 0)
     real, made = pictures()
     asked = reader_study.choices(METHODS, 4, count=6, student="anna")
     panel = reader_widgets.forced_choice(Sheet(tmp_path, "anna", asked), made, real, exposure=2.5)

@@ -140,6 +140,26 @@ def test_spectrum_finds_a_wave_and_says_when_an_image_is_too_small():
         restoration.spectrum(wave[..., :8, :8], torch.linspace(0.01, 0.02, 9))
 
 
+def test_what_is_left_of_the_power_is_a_share():
+    """Point samples of an image without fine detail keep all of it; bicubic interpolation made the image so smooth."""
+    noise = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(noise, scale_factor=8, mode="bicubic")
+    _, left = restoration.attenuation([restoration.point_samples(4)(x) for x in smooth.split(1)], smooth.split(1), 4)
+    assert left[:4].tolist() == pytest.approx([1] * 4, abs=0.1)
+
+
+def test_a_flat_image_of_any_size_stays_as_bright_in_the_textbooks_way():
+    for size in (8, 10, 13):
+        flat = torch.full((1, 1, size, size), 0.5)
+        assert restoration.textbook_truncation(flat, 4).mean().item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_total_variation_stays_on_the_device_of_its_image(monkeypatch):
+    monkeypatch.setattr(restoration, "check_image", lambda *_, **__: None)  # it reads pixels
+    start = torch.zeros(1, 1, 16, 16, device="meta")  # a device without pixels, which every machine has
+    assert restoration.least_variation(start, lambda x: x, iterations=2).device.type == "meta"
+
+
 @pytest.mark.parametrize("sigma", [1.5, 2.5])
 def test_the_blur_of_scans_is_found_within_a_quarter_pixel(sigma):
     sharp = [scan.pixels for scan in data_fetch.load("brain", split="train", limit=24)]

@@ -1,5 +1,6 @@
 """SR3's training and its samples: noise levels, resuming, several processes, data consistency, cascades, tiles."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -119,7 +120,9 @@ def test_errors_name_the_choices(tmp_path):
     for wrong, message in [
         ({"count": 0}, "1 or more"), ({"steps": 0}, "1 to 2000"), ({"steps": 2001}, "1 to 2000"),
         ({"sampler": "euler"}, r"ancestral, ddim, dpm\+\+"), ({"project": "start"}, "'end' or 'steps'"),
-        ({"factor": 2}, "factor 4, not 2"),
+        ({"factor": 2}, "factor 4, not 2"), ({"factor": 4.7}, "whole number"), ({"factor": math.nan}, "whole number"),
+        ({"eta": 0.5}, r"dpm\+\+ has no option eta; its options: none"),
+        ({"sampler": "ddim", "variance": "beta"}, "ddim has no option variance; its options: eta"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
             upscalers.samples(rand(1, 1, 4, 4), **({"count": 1, "weights": path} | wrong))

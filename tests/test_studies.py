@@ -26,6 +26,15 @@ def test_means_and_differences_with_their_intervals():
     assert studies.mean(ROWS, "psnr", method="tv") == metrics.bootstrap([30.0, 32.0])
     found = studies.difference(ROWS, "psnr", {"method": "sr3"}, {"method": "tv"})
     assert found.mean == -1.0 and found.n == 1
+    repeated = [*ROWS, ROWS[0] | {"psnr": 50.0}]
+    with pytest.raises(ValueError, match="3 rows for 2 of image: choose by more names"):
+        studies.difference(repeated, "psnr", {"method": "tv"}, {"method": "sr3"})
+    exact = [*ROWS[1:], ROWS[0] | {"psnr": None}]  # infinite, and left out
+    assert studies.mean(exact, "psnr", method="tv").n == 1
+    with pytest.raises(ValueError, match="no image in common"):
+        studies.difference(exact, "psnr", {"method": "tv", "image": "a"}, {"method": "sr3"})
+    with pytest.raises(ValueError, match=r"no row with 'psnr' and .*'typo'.* there are .*'tv', 'sr3'"):
+        studies.mean(ROWS, "psnr", method="typo")
     with pytest.raises(ValueError, match="no image in common"):
         studies.difference(ROWS, "psnr", {"method": "tv"}, {"method": "bicubic"})
 

@@ -66,6 +66,11 @@ def test_points_are_shares_of_bicubics_error_image_by_image():
     assert looks.mean == pytest.approx(0.5) and (looks.low, looks.high) == pytest.approx((0.3, 0.9))
     assert tradeoff.points(rows, "spectrum")["bicubic"][0][:3] == (100, 100, 100)
     assert tradeoff.points(rows, "kernel distance")["srgan"][1] == (3, 2, 5, 3)
+    for wrong, measure in ((rows[1:], "spectrum"), (rows, "sharpness"), ([], "spectrum")):
+        with pytest.raises(ValueError, match=r"there are .*spectrum, kernel distance|there are no rows"):
+            tradeoff.points(wrong, measure)
+    with pytest.raises(ValueError, match="0 samples"):
+        tradeoff.mean_of_samples(0, noise=0.7)
 
 
 @pytest.mark.parametrize("method", networks.ADVERSARIAL)

@@ -83,7 +83,7 @@ def test_unknown_method_names_the_known_ones():
         upscalers.upscale(torch.zeros(1, 1, 4, 4), "magic")
 
 
-@pytest.mark.parametrize("factor", [0, -4, 2.5])
+@pytest.mark.parametrize("factor", [0, -4, 2.5, math.nan, math.inf])
 def test_factor_must_be_a_positive_whole_number(factor):
     with pytest.raises(ValueError, match="whole number"):
         upscalers.upscale(torch.zeros(1, 1, 4, 4), factor=factor)
@@ -140,6 +140,16 @@ def test_trained_methods_refuse_other_factors_and_missing_weights(tmp_path):
         upscalers.upscale(lr, "srresnet", weights="brain", factor=2)
     with pytest.raises(ValueError, match="factor 4, not 2"):
         upscalers.upscale(lr, "srresnet", weights=path, factor=2)
+
+
+def test_weights_that_were_trained_on_are_read_again(tmp_path):
+    lr, path = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)), tmp_path / "tiny.safetensors"
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = tiny("srresnet", path)
+        with torch.no_grad():
+            expected = network(lr).clamp(0, 1)
+        torch.testing.assert_close(upscalers.upscale(lr, "srresnet", weights=path), expected, rtol=0, atol=1e-5)
 
 
 def test_shipped_brain_weights_beat_bicubic_on_slices_they_never_saw():
