@@ -25,12 +25,13 @@ from torch import Tensor
 
 from medsr_core import figures, images
 from medsr_core.reader_study import Sheet
+from medsr_core.studies import middle
 from medsr_core.widgets import Panel
 
 Pictures = Mapping[str, Sequence[Tensor]]  # method -> one (1, C, H, W) per image
 
 
-SIDE = 400  # pixels of the page for a picture, unless it has more itself
+SIDE = 440  # pixels of the page for a picture, at most; of a larger one the middle is shown
 SHORTEST_ANSWER = 0.3  # seconds; a second click before that is one on the pair before
 
 # --- what is shown --------------------------------------------------------------------------------------------------
@@ -58,9 +59,10 @@ def _lettered(pictures: Pictures, question: Mapping[str, Any]) -> dict[str, Tens
 
 def _tag(name: str, image: Tensor, style: str) -> str:
     """An image (1, C, H, W) in [0, 1] and its name as HTML, every pixel so many whole pixels of the page."""
-    file, width = io.BytesIO(), image.shape[-1]
-    Image.fromarray(images.levels(image.clamp(0, 1), 255)[0]).save(file, "PNG")
-    size = f"width: {width * max(1, SIDE // width)}px; max-width: none; image-rendering: pixelated"
+    file, image = io.BytesIO(), middle(image, SIDE).clamp(0, 1)
+    Image.fromarray(images.levels(image, 255)[0]).save(file, "PNG")
+    width = image.shape[-1] * (SIDE // max(image.shape[-2:]))
+    size = f"width: {width}px; max-width: none; image-rendering: pixelated"
     source = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
     return f'<figure style="margin: 0; {style}">{name}<br><img alt="{name}" style="{size}" src="{source}"></figure>'
 

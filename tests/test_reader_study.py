@@ -200,7 +200,7 @@ def shown(html):
 
 def test_what_is_judged_keeps_its_pixels_and_gray_values(tmp_path):
     g = torch.Generator().manual_seed(0)
-    for size in ((70, 130), (500, 410)):  # enlarged three times, and left as it is
+    for size in ((70, 130), (420, 500)):  # enlarged three times, and cut to its middle
         real, made = [torch.rand(1, 3, *size, generator=g)], {"gan": [torch.rand(1, 3, *size, generator=g)]}
         question = {"method": "gan", "image": 0, "real": "right"}
         panel = reader_widgets.forced_choice(Sheet(tmp_path, f"a{size[0]}", [question]), made, real)
@@ -208,8 +208,9 @@ def test_what_is_judged_keeps_its_pixels_and_gray_values(tmp_path):
         seen = shown(panel.children[2].value)
         for name, image in {"left": made["gan"][0], "right": real[0]}.items():
             pixels, width = seen[name]
-            assert np.abs(pixels - 255 * image[0].permute(1, 2, 0).numpy()).max() < 0.501
-            assert width == {130: 390, 410: 410}[size[1]]
+            expected = image[0] if size == (70, 130) else image[0, :, :, 30:470]
+            assert np.abs(pixels - 255 * expected.permute(1, 2, 0).numpy()).max() < 0.501
+            assert width == {130: 390, 500: 440}[size[1]]
 
 
 def test_a_double_click_does_not_answer_the_next_pair(tmp_path):
