@@ -16,8 +16,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -34,6 +32,7 @@ from torch import Tensor
 from medsr_core import metrics, upscalers
 from medsr_core.degradation import bicubic, crop_to_multiple
 from medsr_core.losses import Perceptual
+from medsr_core.studies import write_whole
 
 SSIM_WINDOW = 11
 METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓", "features": "features ↓ "}
@@ -246,17 +245,6 @@ def html_table(scores: Sequence[dict[str, Any]]) -> str:
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def write_json(scores: Sequence[dict[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Write the scores as a JSON list, whole or not at all: an interrupted run leaves the old file as it was."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(list(scores), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def write_json(scores: Sequence[dict[str, Any]], path: str | Path) -> None:
+    """Write the scores as a JSON list, whole or not at all."""
+    write_whole(path, json.dumps(list(scores), indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ import torch
 
 from medsr_core.metrics import Interval, bootstrap
 from medsr_core.patches import mix
+from medsr_core.studies import write_whole
 
 Question = dict[str, Any]
 Scores = Mapping[str, Sequence[float]]  # method -> one number per image, less is better
@@ -111,11 +111,8 @@ class Sheet:
         if len(self._stored()) > len(self.answers):
             raise ValueError(f"{self.path} has newer answers; run the cell again to go on after them")
         answers = [*self.answers, {"answer": value, "seconds": seconds and round(seconds, 2)}]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
         stored = {"student": self.student, "questions": self.questions, "answers": answers}
-        part.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
-        os.replace(part, self.path)
+        write_whole(self.path, json.dumps(stored, ensure_ascii=False))
         self.answers = answers  # only what is in the file counts as answered
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,28 @@ def short(row: Row, digits: int = 5) -> Row:
 def update(path: str | Path, rows: Sequence[Row], by: Sequence[str]) -> None:
     """Put rows into a JSON file, one a line; stored rows with the same names `by` go, all others stay.
 
-    The file is replaced in one go, so that a study can store what it has after each image and be stopped anywhere.
+    A study can store what it has after each image and be stopped anywhere.
     """
     path = Path(path)
     new = {tuple(row.get(key) for key in by) for row in rows}
     stored = json.loads(path.read_text()) if path.exists() else []
     kept = [row for row in stored if tuple(row.get(key) for key in by) not in new]
-    aside = path.with_suffix(".tmp")
-    aside.write_text("[\n" + ",\n".join(json.dumps(row) for row in (*kept, *rows)) + "\n]\n")
-    os.replace(aside, path)
+    write_whole(path, "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in (*kept, *rows)) + "\n]\n")
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all: a full disk or an interrupted run leaves the old one as it was."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
 
 
 # --- reading one ----------------------------------------------------------------------------------------------------
