@@ -12,7 +12,7 @@ The teaching size differs, so that two cores can train it and a scan of any size
 
 - it diffuses the *residual* HR - x, scaled to about unit range, not HR: most of a scan is in x already (Li et al. 2022)
 - it predicts the velocity v = sqrt(g) noise - sqrt(1 - g) y0 (Salimans & Ho 2022), whose error does not explode where
-  there is almost no signal; `to_y0` turns it into what the samplers ask for
+  there is almost no signal; `denoise` turns it into what the samplers ask for
 - norms take each pixel by itself and there is no attention: what a pixel becomes depends on a neighbourhood only
 """
 
