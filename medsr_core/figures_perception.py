@@ -24,7 +24,7 @@ def plane(
 ) -> Figure:
     """Methods as points (distortion, perception) with the intervals of both; best at the lower left.
 
-    The vertical axis is logarithmic if all perceptions are above 0.
+    The vertical axis is logarithmic if all perceptions are above 0, and their intervals, too.
 
     paths : legend -> names of points that belong together, joined in this order, the ends named; names without a point
         are left out
@@ -51,7 +51,7 @@ def plane(
             axes.text(0.99, floor, "other real scans", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.margins(x=0.15)
-        if min(perception.mean for _, perception in points.values()) > 0:
+        if min(perception.low for _, perception in points.values()) > 0:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))

@@ -26,6 +26,13 @@ def test_plane_joins_the_methods_that_belong_together_and_draws_both_intervals()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["from pixels to game", "classical"]
 
 
+def test_plane_is_logarithmic_only_where_a_logarithm_shows_the_whole_interval():
+    above, below = ({"tv": (point(6, 3)[0], Interval(0.5, low, 1.2, 5))} for low in (0.1, -0.1))
+    assert figures_perception.plane(above).axes[0].get_yscale() == "log"
+    axes = figures_perception.plane(below).axes[0]
+    assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < -0.1
+
+
 def test_toy_draws_the_bound_and_the_students_answer():
     axes = figures_perception.toy(0.7, a=0.8, b=0.2).axes[0]
     curves = {line.get_label(): line for line in axes.lines}

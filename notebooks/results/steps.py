@@ -1,15 +1,15 @@
 """How many network calls does a sample need? Samplers and steps against quality, for notebook 06.
 
     python notebooks/results/steps.py --data ../shared/data [--precision bf16]
-    python notebooks/results/steps.py --data ../shared/data --sampler ancestral --steps 2000 --every 4
+    python notebooks/results/steps.py --data ../shared/data [--precision bf16] --sampler ancestral --steps 2000
 
 `--data` names a folder with the sub-folder brain that the model cards describe. 16 pieces of 128x128 of a held-out
 patient, four contrasts, are enlarged 4 times by every sampler with its number of steps, always from the same seed.
 Writes steps.json beside this file: one row per sampler, steps and image, and one per sampler and steps ("image": null)
 with the Frechet and kernel distance between the features of all SR pieces and of 48 HR pieces from other slices.
-Five minutes with bf16. SR3's own 2000 steps take as long as all others together and more, so they are asked for by
-the second command, on every fourth piece. Then prints the fewest steps with which no metric is worse than the interval
-of 100 ancestral steps.
+Five minutes with bf16. SR3's own 2000 steps take five times as long as all others together, so they are asked for by
+the second command (`--every 4`: on every fourth piece). Then prints the fewest steps with which no metric is worse than
+the interval of 100 ancestral steps.
 """
 
 from __future__ import annotations
