@@ -132,6 +132,8 @@ def browser(tmp_path_factory):
         patch.setenv("SE_OFFLINE", "true")  # use what is installed, download nothing
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(BROWSER["chromedriver"]))
     with stopping(driver.service.process.pid, driver.quit):
+        # JupyterLab's menus act on what has the focus, which a headless window need not have
+        driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         driver.set_page_load_timeout(60)
         driver.set_script_timeout(10)
         yield driver
