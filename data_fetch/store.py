@@ -18,7 +18,6 @@ import datetime
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from data_fetch.sets import DataError
+from medsr_core.files import write_whole
 
 ENVIRONMENT = "MEDSR_DATA"
 Progress = Callable[[str, int, int | None], None]  # label, bytes or files done, of how many (None: not known)
@@ -137,13 +137,7 @@ def index(name: str, found: dict[str, Any] | None = None) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, json.dumps(content, indent=1))
 
 
 def read_json(path: Path) -> dict[str, Any]:

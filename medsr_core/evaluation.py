@@ -31,8 +31,8 @@ from torch import Tensor
 
 from medsr_core import metrics, upscalers
 from medsr_core.degradation import bicubic, crop_to_multiple
+from medsr_core.files import write_whole
 from medsr_core.losses import Perceptual
-from medsr_core.studies import write_whole
 
 SSIM_WINDOW = 11
 METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓", "features": "features ↓ "}

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from medsr_core.files import write_whole
 from medsr_core.metrics import Interval, bootstrap
 from medsr_core.patches import mix
-from medsr_core.studies import write_whole
 
 Question = dict[str, Any]
 Scores = Mapping[str, Sequence[float]]  # method -> one number per image, less is better

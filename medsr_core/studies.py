@@ -7,15 +7,14 @@ by image: what one method was not asked about does not count for the other.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from medsr_core.files import write_whole
 from medsr_core.metrics import Interval, bootstrap, paired
 
 Row = dict[str, Any]
@@ -66,21 +65,6 @@ def update(path: str | Path, rows: Sequence[Row], by: Sequence[str]) -> None:
     stored = json.loads(path.read_text()) if path.exists() else []
     kept = [row for row in stored if tuple(row.get(key) for key in by) not in new]
     write_whole(path, "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in (*kept, *rows)) + "\n]\n")
-
-
-def write_whole(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all: a full disk or an interrupted run leaves the old one as it was."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
 
 
 # --- reading one ----------------------------------------------------------------------------------------------------
