@@ -178,9 +178,10 @@ def enhance(
     (method,) = evaluation.check_methods([method])
     if samples and method != "sr3":
         raise ValueError(f"{method} has one answer, not {samples}; --samples is for sr3")
-    walk = {name: options.pop(name) for name in ("steps", "sampler") if options[name] is None or method != "sr3"}
-    if given := [f"--{name}" for name, value in walk.items() if value is not None]:
-        raise ValueError(f"{' and '.join(given)}: for sr3 only; {method} takes no steps")
+    options = {name: value for name, value in options.items() if value is not None}
+    walk = [f"--{name}" for name in ("steps", "sampler") if name in options]
+    if walk and method != "sr3":
+        raise ValueError(f"{' and '.join(walk)}: for sr3 only; {method} takes no steps")
     stack = images.read(source)
     outputs = [output, *(_beside(output, what) for what in ("mean", "spread"))] if samples else [output]
     for path in outputs:

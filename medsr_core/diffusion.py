@@ -13,6 +13,7 @@ A sampler starts from noise and asks a denoiser for the image: ``denoise(y, nois
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -223,6 +224,12 @@ def sampler(name: str) -> Callable[..., Tensor]:
     if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {name!r}; known are {', '.join(SAMPLERS)}")
     return SAMPLERS[name]
+
+
+def options(name: str) -> list[str]:
+    """What only this sampler takes, such as ddim its eta: keywords other than noise and report, which all take."""
+    keywords = [p.name for p in inspect.signature(sampler(name)).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return [keyword for keyword in keywords if keyword not in ("noise", "report")]
 
 
 def _pairs(alpha_bar: Tensor) -> list[tuple[Tensor, Tensor]]:

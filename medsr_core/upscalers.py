@@ -117,7 +117,7 @@ def samples(
         raise ValueError(f"{count} samples; give 1 or more")
     if project not in (None, "end", "steps"):
         raise ValueError(f"project is {project!r}; give None, 'end' or 'steps'")
-    own = {"ancestral": ["variance"], "ddim": ["eta"]}.get(sampler, [])
+    own = diffusion.options(sampler)
     if unknown := [name for name in options if name not in own]:
         raise ValueError(f"{sampler} has no option {', '.join(unknown)}; its options: {', '.join(own) or 'none'}")
     stages = cascade("sr3", weights, _whole(factor))
