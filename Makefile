@@ -47,7 +47,7 @@ setup: .venv/.installed  ## create .venv with the exact versions of requirements
 	@touch .venv/.installed
 
 workbook: .venv/.installed  ## run all notebooks on the embedded data: results in runs/, scores in the terminal
-	@$(PY) -m medsr_core.cli run --out runs
+	@$(PY) -m medsr_workbook run --out runs
 
 lab: .venv/.installed  ## open the workbook in JupyterLab, at notebook 00 (this machine only, with a token)
 	@$(PY) -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir=. \
@@ -72,8 +72,8 @@ bench: .venv/.installed-bench  ## compare with other packages (installs a few mo
 	@touch .venv/.installed-bench
 
 notebooks: .venv/.installed  ## re-execute the notebooks in place and store their output (before committing a change)
-	@$(PY) -m medsr_core.workbook refresh
+	@$(PY) -m medsr_workbook.runner refresh
 
 clean:  ## remove .venv and caches; your results in runs/ stay
 	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	@find medsr_core data_fetch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find medsr_core medsr_workbook data_fetch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

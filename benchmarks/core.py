@@ -18,7 +18,8 @@ from collections.abc import Callable
 
 import torch
 
-from medsr_core import degradation, metrics
+from medsr_core import degradation
+from medsr_core.measures import metrics
 
 
 def duel(ours: Callable[[], object], peer: Callable[[], object], repeats: int) -> tuple[float, float, float]:
@@ -89,7 +90,7 @@ def imports(repeats: int) -> None:
     def run(modules: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
 
-    ours = "torch, medsr_core, medsr_core.degradation, medsr_core.metrics, medsr_core.upscalers, data_fetch"
+    ours = "torch, medsr_core, medsr_core.degradation, medsr_core.measures.metrics, medsr_core.upscalers, data_fetch"
     figures = duel(run(ours), run("torch"), max(3, repeats // 3))
     line("import medsr_core's science", "import torch", figures, f"+0.5 s; is {figures[0] - figures[1]:+.2f} s")
 

@@ -25,8 +25,8 @@ from medsr_core.images import check_image
 from medsr_core.networks import esrgan
 from medsr_core.networks.sr3 import SR3, Regression, bicubic_start
 from medsr_core.networks.srgan import from_channels, to_channels
-from medsr_core.patches import mix
 from medsr_core.restoration import explains, least_variation
+from medsr_core.training.patches import mix
 
 STEPS, SAMPLER = 12, "dpm++"  # of sr3: the fewest steps not worse than 100 ancestral ones, see notebook 06
 

@@ -42,7 +42,7 @@ fetch(image.src).then(answer => answer.arrayBuffer()).then(file => crypto.subtle
 """
 BROKEN = """\
 from torch import zeros
-from medsr_core import figures, widgets
+from medsr_workbook import figures, widgets
 widgets.panel(lambda n: figures.images({"n": zeros(1, 1, 8 // n, 8)}), n=widgets.slider("n", 0, 2, 1))
 """
 

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from medsr_core import workbook
+from medsr_workbook import runner
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -65,7 +65,7 @@ def is_small(notebook, place):
 
 def is_fresh(notebook, place):
     problems = []
-    if notebook.metadata.get("medsr", {}).get("source_sha256") != workbook.source_digest(notebook):
+    if notebook.metadata.get("medsr", {}).get("source_sha256") != runner.source_digest(notebook):
         problems.append("its code was edited after it was run; run `make notebooks`")
     counts = [cell.execution_count for cell in code_cells(notebook) if cell.source.strip()]
     if counts != list(range(1, len(counts) + 1)):
@@ -257,7 +257,7 @@ def good_notebook():
     notebook = nbformat.v4.new_notebook(cells=cells + [new_text("more") for _ in range(20 - len(cells))])
     for number, cell in enumerate(code_cells(notebook), 1):
         cell.execution_count = number
-    workbook.clean(notebook)
+    runner.clean(notebook)
     return notebook
 
 
@@ -341,7 +341,7 @@ def test_every_solution_is_accepted_by_its_check(path):
     todo = list(exercises(notebook))
     for stub, _, solution in todo:
         notebook.cells[stub].source = solution
-    workbook.execute(notebook, path.parent)
+    runner.execute(notebook, path.parent)
     for stub, check, _ in todo:
         assert "✓" in printed(notebook.cells[check]), (
             f"solution of cell {stub} refused: {printed(notebook.cells[check])}"
@@ -351,7 +351,7 @@ def test_every_solution_is_accepted_by_its_check(path):
 def smallest():
     """The notebook with the least code that has a number to play with, and that parameter."""
     for path in sorted(NOTEBOOKS, key=lambda path: sum(len(cell.source) for cell in code_cells(read(path)))):
-        for parameter in workbook.parameters(path).values():
+        for parameter in runner.parameters(path).values():
             if parameter.type in ("int", "float"):
                 return path, parameter
     pytest.skip("no notebook with a numeric parameter yet")
@@ -372,13 +372,13 @@ def test_bad_parameters_stop_papermill_at_once_and_say_what_is_allowed(case, tmp
         papermill.execute_notebook(str(path), str(out), values, cwd=str(path.parent), progress_bar=False)
     message = refusal.value.evalue
     assert next(iter(values)) in message
-    assert all(name in message for name in workbook.parameters(path)), "the message does not list the parameters"
+    assert all(name in message for name in runner.parameters(path)), "the message does not list the parameters"
     executed = [cell for cell in code_cells(read(out)) if cell.execution_count]
     assert "check_parameters(" in executed[-1].source, "it went on after the check"
 
 
 def test_the_readmes_picture_is_the_one_notebook_00_shows():
-    from medsr_core.workbook import overview
+    from medsr_workbook.runner import overview
 
     place = next(path for path in NOTEBOOKS if path.name.startswith("00"))
     assert (place.parent / "figures" / "overview.png").read_bytes() == overview(read(place))

@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 
 import data_fetch
-from medsr_core import evaluation, networks, studies, training
-from medsr_core.patches import split
+from medsr_core import networks, training
+from medsr_core.measures import evaluation
+from medsr_core.training.patches import split
+from medsr_workbook import studies
 
 HELD_OUT = studies.HELD_OUT["brain"]
 VARIANTS = {"full": {}} | {name: {name: False} for name in ("multi_scale", "two_step", "third_stage", "skips")}

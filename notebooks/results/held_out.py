@@ -13,7 +13,9 @@ import argparse
 from pathlib import Path
 
 import data_fetch
-from medsr_core import evaluation, networks, studies
+from medsr_core import networks
+from medsr_core.measures import evaluation
+from medsr_workbook import studies
 
 KEPT = ("data", "image", "subject", "method", "psnr", "ssim", "consistency", "features")
 

@@ -4,7 +4,7 @@
 
 `--data` names a folder with the sub-folders brain and fundus that the model cards describe. Six lesions of one radius
 are placed in smooth tissue of each HR image, the image is made four times smaller and restored by every method,
-with and without the lesions, and `medsr_core.lesions` looks for them. SR3 draws another sample each time.
+with and without the lesions, and `medsr_core.measures.lesions` looks for them. SR3 draws another sample each time.
 Writes lesions.json beside this file, image by image: one row per image, method and radius, with the detector's scores
 at the places with a lesion (present) and without (absent), the share of the contrast that came back, and, for radius 0,
 how many lesions were found in the restored healthy image that the true one has not. With `--methods`, the rows of other
@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, lesions, networks, studies, upscalers
+from medsr_core import degradation, networks, upscalers
+from medsr_core.measures import lesions
+from medsr_workbook import studies
 
 FACTOR = 4
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

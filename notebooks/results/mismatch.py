@@ -25,7 +25,9 @@ from pathlib import Path
 import torch
 
 import data_fetch
-from medsr_core import degradation, images, metrics, networks, restoration, stability, studies, upscalers
+from medsr_core import degradation, images, networks, restoration, upscalers
+from medsr_core.measures import metrics, stability
+from medsr_workbook import studies
 
 HERE = Path(__file__).parent
 FACTOR = 4

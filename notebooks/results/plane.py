@@ -23,8 +23,11 @@ import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import metrics, networks, perception, studies, tiling, tradeoff, upscalers
+from medsr_core import networks, tiling, upscalers
 from medsr_core.degradation import bicubic
+from medsr_core.measures import metrics, perception
+from medsr_workbook import studies
+from medsr_workbook.toys import tradeoff
 
 RESULT = Path(__file__).with_name("plane.json")
 SIDE = {"brain": 128, "fundus": 320}  # pixels of the middle that is restored

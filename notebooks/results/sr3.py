@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, metrics, networks, studies, upscalers
-from medsr_core.losses import Perceptual
+from medsr_core import degradation, networks, upscalers
+from medsr_core.measures import metrics
+from medsr_core.training.losses import Perceptual
+from medsr_workbook import studies
 
 # what to score -> folder, weights, factor
 SETTINGS = {

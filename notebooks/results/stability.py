@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, lesions, metrics, networks, stability, studies, upscalers
+from medsr_core import degradation, networks, upscalers
+from medsr_core.measures import lesions, metrics, stability
+from medsr_workbook import studies
 
 THRESHOLD = {"brain": 0.1, "fundus": 0.06}  # of the detector of lesions, as in lesions.py
 SIDE = {"brain": 96, "fundus": 192}  # pixels of the middle that is restored

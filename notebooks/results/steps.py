@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, metrics, perception, studies, upscalers
-from medsr_core.losses import Perceptual
+from medsr_core import degradation, upscalers
+from medsr_core.measures import metrics, perception
+from medsr_core.training.losses import Perceptual
+from medsr_workbook import studies
 
 FEW = (4, 5, 6, 8, 10, 12, 16, 25, 50)
 PLAN = [("ancestral", 100), *(("dpm++", n) for n in FEW), *(("ddim", n) for n in FEW), ("ancestral", 20),

@@ -18,7 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from medsr_core import degradation, images, metrics, networks, studies, upscalers, vessels
+from medsr_core import degradation, images, networks, upscalers
+from medsr_core.measures import metrics, vessels
+from medsr_workbook import studies
 
 
 def study(folder: Path, only: list[str]) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import data_fetch
 from data_fetch.catalogue import SOURCES
-from medsr_core.cli import main
+from medsr_workbook.commands.main import main
 from tests.data_fetch.official import camus, chase, picture, stare, write, zipped
 
 NAMES = tuple(f"im{number:04d}" for number in range(1, 7))

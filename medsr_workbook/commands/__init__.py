@@ -1,0 +1,1 @@
+"""The command line: `main` holds `medsr` itself, `data` and `train` the commands of these names."""

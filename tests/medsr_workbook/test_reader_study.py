@@ -1,0 +1,283 @@
+"""The class experiment: fair questions, answers that survive, intervals and taus; buttons pressed from Python."""
+
+import collections
+import io
+import json
+import math
+import re
+import time
+from base64 import b64decode
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import norm
+
+from medsr_workbook import reader_study, reader_widgets
+from medsr_workbook.reader_study import Sheet
+
+METHODS = ["bicubic", "gan", "sr3"]
+OTHER = {"left": "right", "right": "left"}
+
+
+def pictures(count=4):
+    g = torch.Generator().manual_seed(0)
+    made = {name: list(torch.rand(count, 1, 1, 16, 16, generator=g)) for name in ("real", *METHODS)}
+    return made.pop("real"), made
+
+
+def raises(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+def answer_all(sheet, rule):
+    while sheet.question is not None:
+        sheet.answer(rule(sheet.question), 1.0)
+
+
+# --- questions ------------------------------------------------------------------------------------------------------
+
+
+def test_every_method_and_image_is_asked_about_equally_often_on_both_sides():
+    asked = reader_study.choices(METHODS, 5, count=30, student="anna")
+    assert collections.Counter(q["method"] for q in asked) == dict.fromkeys(METHODS, 10)
+    assert set(collections.Counter((q["method"], q["image"]) for q in asked).values()) == {2}
+    sides = [q["real"] for s in range(20) for q in reader_study.choices(METHODS, 5, count=30, student=f"s{s}")]
+    assert abs(sides.count("left") - 300) < 3 * math.sqrt(600) / 2
+
+
+def test_students_see_other_orders_and_the_same_student_the_same_one():
+    anna, bert = (reader_study.choices(METHODS, 5, student=name) for name in ("anna", "bert"))
+    assert anna == reader_study.choices(METHODS, 5, student="anna") != bert
+    assert anna != reader_study.choices(METHODS, 5, student="anna", seed=1)
+    ranks = reader_study.rankings(METHODS, 5, count=3, student="anna")
+    assert len({q["image"] for q in ranks}) == 3 and all(sorted(q["shown"]) == METHODS for q in ranks)
+
+
+# --- sheets ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_opened_again_goes_on_after_the_last_answer(tmp_path):
+    asked = reader_study.choices(METHODS, 4, count=6, student="anna")
+    first = Sheet(tmp_path, "anna", asked)
+    first.answer("left", 1.234)
+    first.answer("right")
+    again = Sheet(tmp_path, "anna", asked)
+    assert again.answers == first.answers and again.question == asked[2]
+    answer_all(again, lambda q: q["real"])
+    assert Sheet(tmp_path, "anna", asked).question is None
+    with pytest.raises(ValueError, match="all questions are answered"):
+        again.answer("left")
+    assert [path.name for path in tmp_path.iterdir()] == ["anna-choice.json"]
+
+
+def test_a_sheet_refuses_what_would_spoil_the_count(tmp_path):
+    asked = reader_study.choices(METHODS, 4, count=6, student="anna")
+    sheet = Sheet(tmp_path, "anna", asked)
+    with pytest.raises(ValueError, match="'left' or 'right'"):
+        sheet.answer("both")
+    sheet.answer("left")
+    with pytest.raises(ValueError, match="answers other questions"):
+        Sheet(tmp_path, "anna", reader_study.choices(METHODS, 4, count=6, student="anna", seed=1))
+    for name in ("../anna", "", "a b"):
+        with pytest.raises(ValueError, match="letters, digits"):
+            Sheet(tmp_path, name, asked)
+    ranks = Sheet(tmp_path, "anna", reader_study.rankings(METHODS, 4))
+    with pytest.raises(ValueError, match=r"each of .* once"):
+        ranks.answer(["sr3", "sr3", "gan"])
+    (tmp_path / "bert-choice.json").write_text("[")
+    with pytest.raises(ValueError, match=r"bert-choice\.json is no sheet"):
+        reader_study.fool_rates(tmp_path)
+
+
+def test_an_answer_that_was_not_stored_is_not_given(tmp_path, monkeypatch):
+    sheet = Sheet(tmp_path, "anna", reader_study.choices(METHODS, 4, count=6, student="anna"))
+    sheet.answer("left")
+    with monkeypatch.context() as full_disk, pytest.raises(OSError, match="no space left"):
+        full_disk.setattr("os.replace", raises(OSError("no space left")))
+        sheet.answer("right")
+    sheet.answer("right")
+    assert [given["answer"] for given in Sheet(tmp_path, "anna", sheet.questions).answers] == ["left", "right"]
+
+
+def test_a_second_tab_does_not_undo_the_answers_of_the_first(tmp_path):
+    asked = reader_study.choices(METHODS, 4, count=6, student="anna")
+    old, new = Sheet(tmp_path, "anna", asked), Sheet(tmp_path, "anna", asked)
+    new.answer("left")
+    with pytest.raises(ValueError, match="newer answers; run the cell again"):
+        old.answer("right")
+    assert Sheet(tmp_path, "anna", asked).answers == new.answers
+
+
+def test_no_methods_images_or_questions_are_refused():
+    for methods, images, count in (([], 3, 4), (METHODS, 0, 4), (METHODS, 3, 0)):
+        for ask in (reader_study.choices, reader_study.rankings):
+            with pytest.raises(ValueError, match="at least one of each"):
+                ask(methods, images, count=count)
+
+
+# --- the class ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fooled", "shown", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (15, 50, 0.1910, 0.4375)],  # Wilson's formula by hand
+)
+def test_rate_has_wilsons_interval(fooled, shown, low, high):
+    found = reader_study.rate(fooled, shown)
+    assert (found.rate, found.low, found.high) == pytest.approx((fooled / shown, low, high), abs=1e-4)
+    z, p = norm.ppf(0.975), fooled / shown
+    middle, half = p + z**2 / (2 * shown), z * math.sqrt(p * (1 - p) / shown + z**2 / (4 * shown**2))
+    assert found.high == pytest.approx((middle + half) / (1 + z**2 / shown))
+    assert "of 10)" in str(reader_study.rate(3, 10))
+
+
+def test_fool_rates_count_wrong_answers_over_the_folder(tmp_path):
+    for name in ("anna", "bert"):
+        sheet = Sheet(tmp_path, name, reader_study.choices(METHODS, 4, count=12, student=name))
+        answer_all(sheet, lambda q: OTHER[q["real"]] if q["method"] == "sr3" else q["real"])
+    half_way = Sheet(tmp_path, "carl", reader_study.choices(["gan"], 4, count=4, student="carl"))
+    half_way.answer(OTHER[half_way.question["real"]])
+    counts = {method: rate[:2] for method, rate in reader_study.fool_rates(tmp_path).items()}
+    assert counts == {"bicubic": (0, 8), "gan": (1, 9), "sr3": (8, 8)}
+    with pytest.raises(ValueError, match="no answers yet"):
+        reader_study.fool_rates(tmp_path / "elsewhere")
+
+
+def test_agreement_is_one_for_the_same_order_and_minus_one_for_the_reverse(tmp_path):
+    good = {"bicubic": [3.0] * 4, "gan": [2.0] * 4, "sr3": [1.0] * 4}
+    for name in ("anna", "bert", "carl"):
+        answer_all(
+            Sheet(tmp_path, name, reader_study.rankings(METHODS, 4, student=name)), lambda _: ["sr3", "gan", "bicubic"]
+        )
+    swapped = good | {"gan": [1.0] * 4, "sr3": [2.0] * 4}  # one of three pairs is the other way: tau = (2 - 1) / 3
+    reverse = {method: [-value for value in values] for method, values in good.items()}
+    blind = {method: [0.0] * 4 for method in good}
+    taus = reader_study.agreement(
+        tmp_path, {"good": good, "swapped": swapped, "reverse": reverse, "blind": blind}
+    )  # fmt: skip
+    assert [taus[name].mean for name in taus] == pytest.approx([1, 1 / 3, -1, 0])
+    assert taus["good"].n == 3
+    with pytest.raises(ValueError, match="good has no scores of gan; it has of bicubic, sr3"):
+        reader_study.agreement(tmp_path, {"good": {m: v for m, v in good.items() if m != "gan"}})
+
+
+# --- a simulated class ----------------------------------------------------------------------------------------------
+
+
+def test_simulated_students_are_fooled_as_signal_detection_says(tmp_path):
+    gap = {"bicubic": [2.0] * 8, "gan": [0.8] * 8, "sr3": [0.0] * 8}
+    reader_study.simulate(
+        tmp_path, lambda name: reader_study.choices(METHODS, 8, count=60, student=name), gap, students=30
+    )
+    rates = reader_study.fool_rates(tmp_path)
+    for method, values in gap.items():
+        expected = norm.cdf(-values[0] / math.sqrt(2))
+        assert rates[method].shown == 600
+        assert abs(rates[method].rate - expected) < 3 * math.sqrt(expected * (1 - expected) / 600)
+
+
+def test_simulated_rankings_follow_what_the_students_see(tmp_path):
+    gap = {"bicubic": [6.0] * 4, "gan": [3.0] * 4, "sr3": [0.0] * 4}
+    other = {"bicubic": [0.0] * 4, "gan": [3.0] * 4, "sr3": [6.0] * 4}
+    reader_study.simulate(tmp_path, lambda name: reader_study.rankings(METHODS, 4, student=name), gap)
+    taus = reader_study.agreement(tmp_path, {"theirs": gap, "reverse": other})
+    assert taus["theirs"].low > 0.8 and taus["reverse"].high < -0.8 and taus["theirs"].n == 12
+
+
+# --- buttons --------------------------------------------------------------------------------------------------------
+
+
+def shown(html):
+    """Name -> (pixels of the file, width on the page) of the images of a piece of HTML."""
+    tags = re.findall(r'<img alt="(\w+)" style="width: (\d+)px;.*?base64,(.*?)">', html)
+    return {name: (np.asarray(Image.open(io.BytesIO(b64decode(file)))), int(width)) for name, width, file in tags}
+
+
+def test_what_is_judged_keeps_its_pixels_and_gray_values(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    for size in ((70, 130), (420, 500)):  # enlarged three times, and cut to its middle
+        real, made = [torch.rand(1, 3, *size, generator=g)], {"gan": [torch.rand(1, 3, *size, generator=g)]}
+        question = {"method": "gan", "image": 0, "real": "right"}
+        panel = reader_widgets.forced_choice(Sheet(tmp_path, f"a{size[0]}", [question]), made, real)
+        panel.controls["start"].click()
+        seen = shown(panel.children[2].value)
+        for name, image in {"left": made["gan"][0], "right": real[0]}.items():
+            pixels, width = seen[name]
+            expected = image[0] if size == (70, 130) else image[0, :, :, 30:470]
+            assert np.abs(pixels - 255 * expected.permute(1, 2, 0).numpy()).max() < 0.501
+            assert width == {130: 390, 500: 440}[size[1]]
+
+
+def test_a_double_click_does_not_answer_the_next_pair(tmp_path):
+    real, made = pictures()
+    sheet = Sheet(tmp_path, "anna", reader_study.choices(METHODS, 4, count=6, student="anna"))
+    panel = reader_widgets.forced_choice(sheet, made, real)
+    panel.controls["start"].click()
+    time.sleep(reader_widgets.SHORTEST_ANSWER)
+    panel.controls["left"].click()
+    panel.controls["left"].click()
+    assert len(sheet.answers) == 1
+
+
+def test_forced_choice_by_its_buttons(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader_widgets, "SHORTEST_ANSWER", 0)
+    real, made = pictures()
+    asked = reader_study.choices(METHODS, 4, count=6, student="anna")
+    panel = reader_widgets.forced_choice(Sheet(tmp_path, "anna", asked), made, real, exposure=2.5)
+    text, _, picture = panel.children
+    press = {name: button.click for name, button in panel.controls.items()}
+    assert panel.controls["left"].disabled and not panel.controls["start"].disabled and picture.value == ""
+    press["start"]()
+    assert "1 of 6" in text.value and "animation: medsr-gone 0s 2.5s forwards" in picture.value
+    seen = {picture.value}
+    for question in asked:
+        press[question["real"] if question["method"] != "gan" else "left"]()
+        seen.add(picture.value)
+    assert len(seen) == 7 and picture.value == ""
+    fooled = sum(q["method"] == "gan" and q["real"] == "right" for q in asked)
+    assert f"You took {fooled} of 6" in text.value
+    assert all(button.disabled for button in panel.controls.values())
+    assert reader_study.fool_rates(tmp_path)["gan"][:2] == (fooled, 2)
+    stored = json.loads((tmp_path / "anna-choice.json").read_text())
+    assert all(0 <= given["seconds"] < 60 for given in stored["answers"])
+
+
+def test_the_pair_shows_the_real_scan_on_its_side():
+    real, made = pictures()
+    for side in ("left", "right"):
+        axes = reader_widgets.pair(made, real, {"method": "gan", "image": 2, "real": side}).axes
+        shown = {each.get_title(): torch.as_tensor(each.images[0].get_array()) for each in axes}
+        assert torch.equal(shown[side], real[2][0, 0])
+        assert torch.equal(shown[{"left": "right", "right": "left"}[side]], made["gan"][2][0, 0])
+
+
+def test_ranking_by_its_letters_with_a_slip_taken_back(tmp_path):
+    _, made = pictures()
+    asked = reader_study.rankings(METHODS, 4, count=2, student="anna")
+    panel = reader_widgets.ranking(Sheet(tmp_path, "anna", asked), made)
+    press = {name: button.click for name, button in panel.controls.items()}
+    press["start"]()
+    press["C"]()
+    assert panel.controls["C"].disabled and "worst: C" in panel.children[0].value
+    press["undo"]()
+    assert not panel.controls["C"].disabled and panel.controls["undo"].disabled
+    for letter in "BCA" + "ABC":
+        press[letter]()
+    assert "All scans are ranked" in panel.children[0].value
+    answers = [given["answer"] for given in json.loads((tmp_path / "anna-ranking.json").read_text())["answers"]]
+    assert answers == [[asked[0]["shown"][i] for i in (1, 2, 0)], asked[1]["shown"]]
+
+
+def test_an_error_behind_a_button_is_said_and_logged(tmp_path, caplog):
+    real, made = pictures()
+    sheet = Sheet(tmp_path, "anna", reader_study.choices(["unknown"], 4, count=4, student="anna"))
+    panel = reader_widgets.forced_choice(sheet, made, real)
+    panel.controls["start"].click()
+    assert "This did not work" in panel.children[0].value and "unknown" in panel.children[0].value
+    assert "KeyError: 'unknown'" in caplog.text
+    assert repr(panel) == "[panel: start, left, right; needs a running kernel]"
