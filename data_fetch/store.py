@@ -168,6 +168,8 @@ def lock(name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None
         waiting()
         held.acquire()
     try:
+        for part in folder(name).glob(".record.json.*"):  # of a process that was killed while it wrote
+            part.unlink()
         yield
     finally:
         held.release()

@@ -147,3 +147,11 @@ def test_interrupted_by_hand_it_stops_soon_and_goes_on_later(server, folder, off
     server.pause = 0
     get()
     assert is_whole_or_not_here() and server.asked[-1] == ("/all-images.zip", f"bytes={kept}-")
+
+
+def test_what_a_killed_process_left_of_a_record_goes_with_the_next_lock(folder):
+    left = folder / "stare" / ".record.json.0123"
+    left.parent.mkdir(parents=True)
+    left.write_text("{")
+    with store.lock("stare"):
+        assert not left.exists()
