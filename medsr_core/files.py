@@ -1,19 +1,34 @@
-"""Text files that are never half written."""
+"""Files that are never half written."""
 
 from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all: a full disk or an interrupted run leaves the old one as it was."""
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A path to write to instead of `path`, in its folder (made if it is missing) and with its extension.
+
+    At the end of the block what was written takes the place of `path` in one go. If the block raises, or the process
+    or the machine is killed, the old file stays as it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{''.join(path.suffixes[-2:])}")
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from medsr_core.degradation import Linear, Separable, bicubic, compose, gaussian_blur
-from medsr_core.images import check_image
+from medsr_core.images.stack import check_image
 
 Projection = Callable[[Tensor], Tensor]  # image -> the nearest image that agrees with what was measured
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from medsr_core.images import check_image
+from medsr_core.images.stack import check_image
 
 
 @torch.no_grad()

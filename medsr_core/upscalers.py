@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from medsr_core import degradation, diffusion, networks, tiling
-from medsr_core.images import check_image
+from medsr_core.images.stack import check_image
 from medsr_core.networks import esrgan
 from medsr_core.networks.sr3 import SR3, Regression, bicubic_start
 from medsr_core.networks.srgan import from_channels, to_channels

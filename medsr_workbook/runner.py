@@ -13,7 +13,6 @@ import hashlib
 import html
 import io
 import json
-import os
 import re
 import sys
 import time
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+
+from medsr_core.files import whole
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -345,9 +346,8 @@ def refresh(paths: Sequence[Path]) -> None:
         execute(notebook, path.parent)
         clean(notebook)
         nbformat.validate(notebook)
-        part = path.with_name(f".{path.name}.part")
-        nbformat.write(notebook, part)
-        os.replace(part, path)
+        with whole(path) as part:
+            nbformat.write(notebook, part)
         if picture := overview(notebook):
             (path.parent / "figures").mkdir(exist_ok=True)
             (path.parent / "figures" / "overview.png").write_bytes(picture)

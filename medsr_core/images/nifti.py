@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from medsr_core.images import ImageFileError, Stack, range_of, to_stack
+from medsr_core.images.stack import ImageFileError, Stack, range_of, to_stack
 
 
 def read(path: Path) -> Stack:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from medsr_core.degradation import Separable
-from medsr_core.images import check_image
+from medsr_core.images.stack import check_image
 
 # --- distances ---------------------------------------------------------------------------------------------------
 

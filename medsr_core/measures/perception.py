@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medsr_core import degradation
-from medsr_core.images import check_image
+from medsr_core.images.stack import check_image
 from medsr_core.training.losses import Perceptual
 
 # --- features of an ImageNet network -------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from medsr_core.degradation import Linear
-from medsr_core.images import check_image
+from medsr_core.images.stack import check_image
 
 # --- spread ---------------------------------------------------------------------------------------------------------
 

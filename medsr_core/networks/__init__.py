@@ -20,7 +20,6 @@ import copy
 import hashlib
 import inspect
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from medsr_core.files import whole
 from medsr_core.networks import medgan, sr3, srgan
 
 Generator = srgan.Generator | medgan.Generator | sr3.Regression  # LR image -> SR image
@@ -138,12 +138,8 @@ def save(network: Network, path: str | Path, *, dtype: torch.dtype = torch.float
 
 def write_atomically(tensors: dict[str, Tensor], header: dict[str, Any], path: Path) -> None:
     """A safetensors file with `header` as JSON in its metadata: after a crash it is the old or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"medsr": json.dumps(header)})
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with whole(path) as part:
+        save_file(tensors, part, metadata={"medsr": json.dumps(header)})
 
 
 def read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
