@@ -66,13 +66,20 @@ class ImageSet(Sequence[Scan]):
         entry = self.entries[index]
         return Scan(entry.name, entry.subject, *entry.open())
 
-    def of_subjects(self, prefixes: Sequence[str], *, limit: int | None = None) -> ImageSet:
-        """Return the scans of subjects whose names start with one of `prefixes`; DataError if there is none."""
+    def of_subjects(self, prefixes: Sequence[str], *, limit: int | None = None, required: bool = True) -> ImageSet:
+        """Return the scans of subjects whose names start with one of `prefixes`; DataError if there is none.
+
+        required : False gives an empty set instead of the error
+        """
         kept = [entry for entry in self.entries if entry.subject.startswith(tuple(prefixes))]
-        if not kept:
+        if not kept and required:
             known = ", ".join(sorted({entry.subject for entry in self.entries})[:10])
             raise DataError(f"{self.name} has no subject that starts with {' or '.join(prefixes)}; it has {known}, ...")
         return replace(self, entries=spread(kept, limit))
+
+    def without(self, prefixes: Sequence[str]) -> ImageSet:
+        """Return the scans of all other subjects than `of_subjects`."""
+        return replace(self, entries=tuple(e for e in self.entries if not e.subject.startswith(tuple(prefixes))))
 
     def __iter__(self) -> Iterator[Scan]:
         """Open the scans one after the other."""

@@ -349,7 +349,16 @@ def _chain(matrices: list[Matrix]) -> Matrix:
     return matrix
 
 
-# --- checks ----------------------------------------------------------------------------------------------------
+# --- the task of the papers ------------------------------------------------------------------------------------
+
+
+def task(hr: Tensor, factor: int, D: Linear | Step | None = None) -> tuple[Tensor, Tensor]:
+    """A pair (HR, LR): HR (B, C, H, W) cropped to a multiple of `factor`, and LR = D(HR) clipped to [0, 1].
+
+    The one way to make a pair, in training as in scoring. D : by default `bicubic(factor)`, that of both papers
+    """
+    hr = crop_to_multiple(hr, factor)
+    return hr, (D or bicubic(factor))(hr).clamp(0, 1)
 
 
 def crop_to_multiple(x: Tensor, factor: int) -> Tensor:
@@ -358,6 +367,9 @@ def crop_to_multiple(x: Tensor, factor: int) -> Tensor:
     if not (height and width):
         raise ValueError(f"an image of {x.shape[-2]}x{x.shape[-1]} pixels has no {factor}x{factor} block to keep")
     return x[..., :height, :width]
+
+
+# --- checks ----------------------------------------------------------------------------------------------------
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from medsr_core.degradation import Linear, Separable, bicubic, compose, gaussian_blur
+from medsr_core import degradation
+from medsr_core.degradation import Linear, Separable, compose, gaussian_blur
 from medsr_core.images.stack import check_image
 
 Projection = Callable[[Tensor], Tensor]  # image -> the nearest image that agrees with what was measured
@@ -25,7 +26,7 @@ def point_samples(factor: int, *, sigma: float = 0.0) -> Separable:
 
     Registered with the HR image, as bicubic(factor) is; `degradation.nearest` is off by half an HR pixel.
     """
-    sampled = compose(gaussian_blur(sigma), bicubic(factor, antialias=False))
+    sampled = compose(gaussian_blur(sigma), degradation.bicubic(factor, antialias=False))
     assert isinstance(sampled, Separable)
     return sampled
 
@@ -35,8 +36,8 @@ def as_if_bicubic(lr: Tensor, D: Separable, factor: int) -> Tensor:
 
     bicubic(x) of the image x that explains LR and is nearest to its bicubic interpolation (ours).
     """
-    start = bicubic(Fraction(1, factor))(lr)
-    return bicubic(factor)(explains(lr, D)(start)).clamp(0, 1)
+    start = degradation.bicubic(Fraction(1, factor))(lr)
+    return degradation.bicubic(factor)(explains(lr, D)(start)).clamp(0, 1)
 
 
 def textbook_truncation(hr: Tensor, factor: int) -> Tensor:
@@ -114,7 +115,7 @@ def least_variation(
 
     Minimises sum |P grad x| over the images that `project` leaves as they are, by Chambolle & Pock 2011, algorithm 1:
     the dual variable p of the image's gradient is kept in the unit disc, the image on what was measured.
-    Without a guide P = I, total variation: isotropic, channels coupled (`upscalers.tv`). With one, P = I - xi xi^T and
+    Without a guide P = I, total variation: isotropic, channels coupled (`tv`). With one, P = I - xi xi^T and
     xi = grad v / sqrt(|grad v|^2 + edge^2): an edge along an edge of the guide v costs nothing (Ehrhardt & Betcke 2016,
     eq. 3.6). Only the place and direction of the guide's edges count, not which side is
     brighter.
@@ -201,3 +202,36 @@ def blur_width(frequencies: Tensor, left: Tensor) -> float:
     square, log = square - square.mean(), left.double().log()
     slope = (square @ (log - log.mean())) / (square @ square)
     return math.sqrt(max(-slope.item(), 0.0)) / (2 * math.pi)
+
+
+# --- the classical methods: LR (B, C, h, w) in [0, 1] -> SR (B, C, factor h, factor w), not clipped -----------------
+
+
+def nearest(lr: Tensor, factor: int) -> Tensor:
+    """Repeat every pixel"""
+    return degradation.nearest(Fraction(1, factor))(lr)
+
+
+def bilinear(lr: Tensor, factor: int) -> Tensor:
+    """Straight lines between pixels"""
+    return degradation.bilinear(Fraction(1, factor))(lr)
+
+
+def bicubic(lr: Tensor, factor: int) -> Tensor:
+    """Cubic curves between pixels (Keys 1981), as MATLAB's imresize"""
+    return degradation.bicubic(Fraction(1, factor))(lr)
+
+
+def lanczos(lr: Tensor, factor: int) -> Tensor:
+    """Windowed sinc over six pixels"""
+    return degradation.lanczos(Fraction(1, factor))(lr)
+
+
+def backprojection(lr: Tensor, factor: int) -> Tensor:
+    """Bicubic, corrected so that D(SR) = LR exactly (Irani & Peleg 1991)"""
+    return explains(lr, degradation.bicubic(factor))(bicubic(lr, factor))
+
+
+def tv(lr: Tensor, factor: int, iterations: int = 60) -> Tensor:
+    """Of all images with D(SR) = LR, the one with the least total variation; RGB channels share their edges"""
+    return least_variation(bicubic(lr, factor), explains(lr, degradation.bicubic(factor)), iterations=iterations)

@@ -2,9 +2,8 @@
 
     sr = upscale(lr, "tv", factor=4)      # (B, C, H, W) in [0, 1] -> (B, C, 4 H, 4 W) in [0, 1]
 
-The notebooks, ``medsr evaluate`` and ``medsr enhance`` know nothing but `upscale` and the names in `METHODS`.
-Classical methods are functions of (lr, factor); trained ones are networks of `medsr_core.networks` and their weights.
-All of them assume that the LR image was made by D = bicubic(factor).
+The notebooks, ``medsr evaluate`` and ``medsr enhance`` know nothing but `upscale`, `samples` and the names in the table
+of methods (`networks.methods`). All of them assume that the LR image was made by D = bicubic(factor).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,11 @@ from torch import Tensor
 from medsr_core import degradation, diffusion, networks, tiling
 from medsr_core.images.stack import check_image
 from medsr_core.networks import esrgan
-from medsr_core.networks.sr3 import SR3, Regression, bicubic_start
-from medsr_core.networks.srgan import from_channels, to_channels
-from medsr_core.restoration import explains, least_variation
-from medsr_core.training.patches import mix
+from medsr_core.networks.layers import from_channels, to_channels
+from medsr_core.networks.methods import METHODS
+from medsr_core.networks.sr3 import SR3, bicubic_start
+from medsr_core.restoration import explains
+from medsr_core.seeds import mix
 
 STEPS, SAMPLER = 12, "dpm++"  # of sr3: the fewest steps not worse than 100 ancestral ones, see notebook 06
 
@@ -62,16 +61,14 @@ def upscale(
         return esrgan.upscale(lr, factor).clamp(0, 1)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
-    factor = _whole(factor)
-    if method in CLASSICAL:
-        return CLASSICAL[method](lr, factor).clamp(0, 1)
-    if method == "sr3":
+    factor, known = _whole(factor), METHODS[method]
+    if not known.trained:
+        return known.factory(lr, factor).clamp(0, 1)
+    if known.samples:
         return samples(lr, 1, factor=factor, weights=weights, seed=seed, steps=steps, sampler=sampler, report=report)[0]
     image = lr.float()
     for network in cascade(method, weights, factor):
-        assert not isinstance(network, SR3)
-        f = network.factor
-        align = network.unet.multiple if isinstance(network, Regression) else 1
+        f, align = network.factor, getattr(network, "multiple", 1)
         sr = tiling.upscale(network.to(lr.device), image, tile=512 // f, margin=64 // f, factor=f, align=align)
         image = sr.clamp(0, 1)
     return image.to(lr.dtype)
@@ -132,7 +129,6 @@ def samples(
     for index in range(count):
         sr, noise = lr.float(), _noise_from(mix(seed, index))
         for network in stages:
-            assert isinstance(network, SR3)
             walk = partial(
                 diffusion.sampler(sampler),
                 alpha_bar=diffusion.shorten(diffusion.schedule(network.schedule), steps),
@@ -148,7 +144,7 @@ def _draw(network: SR3, lr: Tensor, walk: Callable[..., Tensor], noise: diffusio
     x, D = bicubic_start(network, lr), degradation.bicubic(network.factor)
 
     def denoise(y: Tensor, level: Tensor) -> Tensor:
-        y0 = tiling.in_tiles(partial(network.denoise, noise_level=level), y, x, align=network.unet.multiple)
+        y0 = tiling.in_tiles(partial(network.denoise, noise_level=level), y, x, align=network.multiple)
         if project != "steps":
             return y0
         return network.encode(explains(to_channels(lr, network.channels), D)(network.decode(y0, x)), x)
@@ -170,7 +166,7 @@ def _whole(factor: float) -> int:
 
 def cascade(method: str, weights: str | Path, factor: int) -> list[networks.Network]:
     """The networks of equal factors that "A,B" names, in order; ValueError if the factors do not make `factor`."""
-    names = str(weights).split(",") if method in ("sr3", "regression") else [weights]
+    names = str(weights).split(",") if METHODS[method].sees == "bicubic" else [weights]
     each = factor if len(names) == 1 else round(factor ** (1 / len(names)))
     if each ** len(names) != factor:
         raise ValueError(f"a cascade of {len(names)} networks of equal factors cannot enlarge {factor} times")
@@ -191,40 +187,4 @@ def _trained(method: str, weights: str | Path, factor: int, changed: int) -> net
     network = networks.load(method, weights=weights, factor=factor)
     if network.factor != factor:
         raise ValueError(f"{weights} of {method} was trained for factor {network.factor}, not {factor}")
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def nearest(lr: Tensor, factor: int) -> Tensor:
-    """Repeat every pixel"""
-    return degradation.nearest(Fraction(1, factor))(lr)
-
-
-def bilinear(lr: Tensor, factor: int) -> Tensor:
-    """Straight lines between pixels"""
-    return degradation.bilinear(Fraction(1, factor))(lr)
-
-
-def bicubic(lr: Tensor, factor: int) -> Tensor:
-    """Cubic curves between pixels (Keys 1981), as MATLAB's imresize"""
-    return degradation.bicubic(Fraction(1, factor))(lr)
-
-
-def lanczos(lr: Tensor, factor: int) -> Tensor:
-    """Windowed sinc over six pixels"""
-    return degradation.lanczos(Fraction(1, factor))(lr)
-
-
-def backprojection(lr: Tensor, factor: int) -> Tensor:
-    """Bicubic, corrected so that D(SR) = LR exactly (Irani & Peleg 1991)"""
-    return explains(lr, degradation.bicubic(factor))(bicubic(lr, factor))
-
-
-def tv(lr: Tensor, factor: int, iterations: int = 60) -> Tensor:
-    """Of all images with D(SR) = LR, the one with the least total variation; RGB channels share their edges"""
-    return least_variation(bicubic(lr, factor), explains(lr, degradation.bicubic(factor)), iterations=iterations)
-
-
-CLASSICAL: dict[str, Callable[[Tensor, int], Tensor]] = {
-    function.__name__: function for function in (nearest, bilinear, bicubic, lanczos, backprojection, tv)
-}
-METHODS = (*CLASSICAL, *networks.FAMILY)
+    return network.to(memory_format=torch.channels_last)

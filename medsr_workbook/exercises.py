@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medsr_core import degradation, diffusion, restoration, upscalers
-from medsr_core.measures import lesions, metrics
+from medsr_core.measures import intervals, lesions, metrics
 
 
 def _verdict(checks: list[tuple[Callable[[], Any], str]], praise: str) -> None:
@@ -130,11 +130,11 @@ def check_discriminator(function: Callable[[float, float], float]) -> None:
     )
 
 
-def check_verdict(function: Callable[[metrics.Interval], str]) -> None:
+def check_verdict(function: Callable[[intervals.Interval], str]) -> None:
     """Notebook 04: an interval of specialist - generalist, in words."""
 
     def says(low: float, high: float) -> str:
-        return function(metrics.Interval((low + high) / 2, low, high, 24))
+        return function(intervals.Interval((low + high) / 2, low, high, 24))
 
     _verdict(
         [

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import torch
 
 from medsr_core.files import write_whole
-from medsr_core.measures.metrics import Interval, bootstrap
-from medsr_core.training.patches import mix
+from medsr_core.measures.intervals import Interval, bootstrap
+from medsr_core.seeds import mix
 
 Question = dict[str, Any]
 Scores = Mapping[str, Sequence[float]]  # method -> one number per image, less is better

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from medsr_core.files import write_whole
-from medsr_core.measures.metrics import Interval, bootstrap, paired
+from medsr_core.measures.intervals import Interval, bootstrap, paired
 
 Row = dict[str, Any]
 

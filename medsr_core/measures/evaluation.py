@@ -13,27 +13,22 @@ The protocol (the workbook's own; every number it prints is made this way):
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from torch import Tensor
 
-from medsr_core import upscalers
+from medsr_core import networks, upscalers
 from medsr_core.degradation import bicubic, crop_to_multiple
 from medsr_core.files import write_whole
 from medsr_core.measures import metrics
-from medsr_core.training.losses import Perceptual
+from medsr_core.measures.intervals import bootstrap
+from medsr_core.networks.features import Perceptual
 
 SSIM_WINDOW = 11
 METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓", "features": "features ↓ "}
@@ -42,10 +37,10 @@ METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)
 def check_methods(methods: Iterable[str]) -> list[str]:
     """Return the methods' names, each once, in the order given; ValueError with the known ones if one is unknown."""
     names = list(dict.fromkeys(name.strip() for name in methods if name.strip()))
-    unknown = [name for name in names if name not in upscalers.METHODS]
+    unknown = [name for name in names if name not in networks.METHODS]
     if unknown or not names:
         problem = f"unknown method {', '.join(map(repr, unknown))}" if unknown else "no method given"
-        raise ValueError(f"{problem}; known methods: {', '.join(upscalers.METHODS)}")
+        raise ValueError(f"{problem}; known methods: {', '.join(networks.METHODS)}")
     return names
 
 
@@ -57,7 +52,7 @@ def evaluate(
     weights: str = "general",
     eight_bit: bool = False,
     features: bool = False,
-    progress: bool = True,
+    report: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Score each method on each scan by the protocol above.
 
@@ -65,12 +60,12 @@ def evaluate(
     ----------
     scans : what `data_fetch.load` returns: a sequence of scans with `.name`, `.subject` and `.pixels`
         (1, C, H, W) in [0, 1]; its `.name` becomes the scores' `data`
-    methods : names from `upscalers.METHODS`
+    methods : names from `networks.METHODS`
     factor : how many times smaller LR is along each side
     weights : of the trained methods, see `upscalers.upscale`
     eight_bit : round LR and SR to 8 bits, as if each had been stored in an 8-bit file
-    features : measure the distance of ImageNet features too (`losses.Perceptual`: neither VGG19 nor LPIPS)
-    progress : show a progress bar on stderr
+    features : measure the distance of ImageNet features too (`features.Perceptual`: neither VGG19 nor LPIPS)
+    report : called before each score with (name of the image, scores done, scores in all)
 
     Returns
     -------
@@ -84,24 +79,20 @@ def evaluate(
     names = check_methods(methods)
     if factor < 2:
         raise ValueError(f"factor is {factor}; expected 2 or more, e.g. 4")
-    for method in set(names) - set(upscalers.CLASSICAL):
+    for method in set(names) & set(networks.TRAINED):
         upscalers.cascade(method, weights, factor)  # missing weights are better found before the work
     perceptual = Perceptual() if features else None
     scores: list[dict[str, Any]] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("scoring", total=len(scans) * len(names))
-        for scan in scans:
-            bar.update(task, description=f"scoring {scan.name}")
-            hr = _reference(scan, factor)
-            if hr is None:
-                bar.advance(task, len(names))
-                continue
-            image = {"data": getattr(scans, "name", ""), "image": scan.name, "subject": scan.subject}
-            for method in names:
-                score = _score(hr, method, factor, weights, eight_bit, perceptual)
-                scores.append(image | {"method": method, "factor": factor} | score)
-                bar.advance(task)
+    for done, scan in enumerate(scans):
+        hr = _reference(scan, factor)
+        if hr is None:
+            continue
+        image = {"data": getattr(scans, "name", ""), "image": scan.name, "subject": scan.subject}
+        for index, method in enumerate(names):
+            if report:
+                report(scan.name, done * len(names) + index, len(scans) * len(names))
+            score = _score(hr, method, factor, weights, eight_bit, perceptual)
+            scores.append(image | {"method": method, "factor": factor} | score)
     if not scores:
         side = 2 * factor + SSIM_WINDOW
         raise ValueError(f"no image to score: at factor {factor} an image needs at least {side}x{side} pixels")
@@ -152,35 +143,36 @@ def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str
     Returns
     -------
     list of dict with the keys data, factor, method, n (images), subjects, seconds (mean), and for each of psnr, ssim,
-    consistency and (if measured) features a `metrics.Interval` (mean, low, high, n), or None where no image had a
+    consistency and (if measured) features a `Interval` (mean, low, high, n), or None where no image had a
     finite value. `tied` lists the metrics in which the row is not told apart from the best: their intervals overlap.
     """
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for row in scores:
         groups.setdefault((row["data"], row["factor"], row["method"]), []).append(row)
     rows = [_summary_row(key, members, seed) for key, members in groups.items()]
-    blocks = [sorted(block, key=lambda row: _badness(row, "psnr")) for block in _blocks(rows).values()]
-    for block in blocks:
+    ranked = [sorted(block, key=lambda row: badness(row, "psnr")) for block in blocks(rows).values()]
+    for block in ranked:
         for row in block:
-            row["tied"] = [metric for metric in _measured(rows) if _tied_with_best(row, block, metric)]
-    return [row for block in blocks for row in block]
+            row["tied"] = [metric for metric in measured(rows) if _tied_with_best(row, block, metric)]
+    return [row for block in ranked for row in block]
 
 
 def _summary_row(key: tuple[str, int, str], members: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(("data", "factor", "method"), key, strict=True))
     row |= {"n": len(members), "subjects": len({member["subject"] for member in members})}
-    for metric in _measured(members):
+    for metric in measured(members):
         kept = [member for member in members if member[metric] is not None]
         values, subjects = [member[metric] for member in kept], [member["subject"] for member in kept]
-        row[metric] = metrics.bootstrap(values, groups=subjects, seed=seed) if kept else None
+        row[metric] = bootstrap(values, groups=subjects, seed=seed) if kept else None
     return row | {"seconds": sum(member["seconds"] for member in members) / len(members)}
 
 
-def _measured(rows: Sequence[dict[str, Any]]) -> list[str]:
+def measured(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The metrics that all rows have."""
     return [metric for metric in METRICS if all(metric in row for row in rows)]
 
 
-def _badness(row: dict[str, Any], metric: str) -> float:
+def badness(row: dict[str, Any], metric: str) -> float:
     """The mean with its sign turned so that less is better; -inf for no finite value (all images restored exactly)."""
     if row[metric] is None:
         return -math.inf
@@ -188,62 +180,18 @@ def _badness(row: dict[str, Any], metric: str) -> float:
 
 
 def _tied_with_best(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> bool:
-    best = min(block, key=lambda other: _badness(other, metric))
+    best = min(block, key=lambda other: badness(other, metric))
     if row is best or row[metric] is None or best[metric] is None:
         return False
     return bool(row[metric].low <= best[metric].high and best[metric].low <= row[metric].high)
 
 
-def table(scores: Sequence[dict[str, Any]]) -> Table:
-    """The summary for an 80-column terminal: mean and 95 % interval; the best in bold, its ties marked with ≈."""
-    rows = summary(scores)
-    out = Table(title=r"Scores: mean \[95 % interval]", box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
-    out.title_justify = out.caption_justify = "left"
-    out.caption = "bold: best. ≈: tied with it, the intervals overlap. n: images (subjects).\n"
-    out.caption += "D(SR)−LR: consistency, mean square ×10⁻⁵."
-    if any(row["subjects"] == 1 for row in rows):
-        out.caption += "\nOne subject: the interval is over its images and says nothing about other people."
-    out.add_column("method")
-    for heading in ("n", *(METRICS[metric] for metric in _measured(rows))):
-        out.add_column(heading, justify="right", no_wrap=True)
-    for (data, factor), block in _blocks(rows).items():
-        out.add_row(f"[bold]{escape(data)} ×{factor}[/bold]")
-        for row in block:
-            cells = (_cell(row, block, metric) for metric in _measured(rows))
-            out.add_row(row["method"], f"{row['n']} ({row['subjects']})", *cells, end_section=row is block[-1])
-    return out
-
-
-def _blocks(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+def blocks(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """The rows of one data set and factor together, in the order they come."""
     blocks: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in rows:
         blocks.setdefault((row["data"], row["factor"]), []).append(row)
     return blocks
-
-
-def _cell(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> str:
-    interval = row[metric]
-    if interval is None:
-        return "exact"
-    scale, digits = {"psnr": (1, 2), "ssim": (1, 3), "consistency": (1e5, 2), "features": (1, 3)}[metric]
-    values = (scale * value for value in (interval.mean, interval.low, interval.high))
-    mean, low, high = (f"{value:.{digits}f}" for value in values)
-    if metric in ("ssim", "features"):
-        mean, low, high = (text.removeprefix("0") for text in (mean, low, high))
-    if row is min(block, key=lambda other: _badness(other, metric)):
-        mean = f"[bold]{mean}[/bold]"
-    tie = "≈" if metric in row["tied"] else " "
-    if metric in ("consistency", "features"):  # its interval is in the summary; here it would not fit
-        return f"{mean} {tie}"
-    return rf"{mean} \[{low}, {high}] {tie}" if interval.n > 1 else f"{mean} (one image) {tie}"
-
-
-def html_table(scores: Sequence[dict[str, Any]]) -> str:
-    """The same table as HTML, for the index page of a run."""
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(table(scores))
-    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def write_json(scores: Sequence[dict[str, Any]], path: str | Path) -> None:

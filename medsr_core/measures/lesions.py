@@ -20,7 +20,7 @@ from torch import Tensor
 
 from medsr_core.degradation import gaussian_blur
 from medsr_core.measures.distortions import lesion
-from medsr_core.measures.metrics import Interval, bootstrap
+from medsr_core.measures.intervals import Interval, bootstrap
 
 Place = tuple[float, float]
 BRIGHT = (1.0,)  # MRI: a hyperintense spot

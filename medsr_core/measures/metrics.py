@@ -1,4 +1,4 @@
-"""How far is the restored image (SR) from the true one (HR)? MSE, PSNR, SSIM, consistency, and their intervals.
+"""How far is the restored image (SR) from the true one (HR)? MSE, PSNR, SSIM, consistency.
 
 All distances take two tensors of shape (B, C, H, W), floating point, in [0, data_range], and return one value per
 image, shape (B,): average *those*; averaging the MSE first reads about 0.1 dB lower. All are differentiable.
@@ -12,9 +12,9 @@ Every one of them takes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,58 +124,6 @@ def _ssim(mean_x: Tensor, mean_y: Tensor, variances: Tensor, covariance: Tensor,
     return luminance * (2 * covariance + c2) / (variances + c2)
 
 
-# --- intervals ---------------------------------------------------------------------------------------------------
-
-
-class Interval(NamedTuple):
-    """A mean with its 95 % bootstrap interval, over n images."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}] (n = {self.n})"
-
-
-def bootstrap(
-    values: Tensor | Sequence[float], *, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = 2000
-) -> Interval:
-    """Mean and 95 % percentile bootstrap interval (Efron 1979).
-
-    values : one score per image, finite
-    groups : the subject of each image; whole subjects are then drawn, since two slices of one head are not two
-        heads. With a single subject images are drawn, and the interval says nothing about other people.
-    """
-    scores = _scores(values)
-    labels = list(groups) if groups is not None and len(set(groups)) > 1 else list(range(len(scores)))
-    if len(labels) != len(scores):
-        raise ValueError(f"{len(scores)} values but {len(labels)} groups")
-    order = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-    member, size = torch.tensor([order[label] for label in labels]), len(order)
-    total = torch.zeros(size, dtype=torch.float64).index_add_(0, member, scores)
-    count = torch.zeros(size, dtype=torch.float64).index_add_(0, member, torch.ones_like(scores))
-    drawn = torch.randint(size, (resamples, size), generator=torch.Generator().manual_seed(seed))
-    means = total[drawn].sum(1) / count[drawn].sum(1)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(scores.mean().item(), low, high, len(scores))
-
-
-def paired(
-    first: Tensor | Sequence[float],
-    second: Tensor | Sequence[float],
-    *,
-    groups: Sequence[str] | None = None,
-    seed: int = 0,
-) -> Interval:
-    """Interval of the mean difference first - second on the same images. Zero inside [low, high]: a tie."""
-    a, b = _scores(first), _scores(second)
-    if len(a) != len(b):
-        raise ValueError(f"a paired comparison needs the same images: {len(a)} and {len(b)} values")
-    return bootstrap(a - b, groups=groups, seed=seed)
-
-
 # --- checks ------------------------------------------------------------------------------------------------------
 
 
@@ -218,12 +166,3 @@ def _within(hr: Tensor, data_range: float) -> None:
     low, high = (value.item() for value in hr.detach().aminmax())
     if low < -1e-4 * data_range or high > (1 + 1e-4) * data_range:
         raise ValueError(f"HR has values in [{low:.4g}, {high:.4g}] but data_range is {data_range:g}; scale one")
-
-
-def _scores(values: Tensor | Sequence[float]) -> Tensor:
-    scores = torch.as_tensor(values, dtype=torch.float64).detach().flatten().cpu()
-    if not len(scores):
-        raise ValueError("no values to average")
-    if not torch.isfinite(scores).all():
-        raise ValueError("a score is infinite or NaN (identical images have infinite PSNR); leave it out first")
-    return scores

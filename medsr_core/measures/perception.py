@@ -8,7 +8,7 @@ NaturalScene        one image against the statistics of real ones of its modalit
 spectrum_ratio      how much fine detail there is, right or wrong, against the truth
 ==================  ================================================================================================
 
-The features are those of `losses.Perceptual`: EfficientNet-lite0, neither VGG nor Inception. So these numbers are not
+The features are those of `features.Perceptual`: EfficientNet-lite0, neither VGG nor Inception. So these numbers are not
 LPIPS, FID, KID or NIQE, whose definitions include their networks and training images, and compare only among
 themselves. `torchmetrics_score` gives LPIPS and FID where their weights are. Which of the measures deserves trust is
 not a matter of names: notebook 08 puts each to the test on errors of known kind. Images are (B, C, H, W) in [0, 1].
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from medsr_core import degradation
 from medsr_core.images.stack import check_image
-from medsr_core.training.losses import Perceptual
+from medsr_core.networks.features import Perceptual
 
 # --- features of an ImageNet network -------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ def _network() -> Perceptual:
 
 
 def feature_distance(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean squared distance of normalised features (`losses.Perceptual`), per image: shape (B,). 0 means equal."""
+    """Mean squared distance of normalised features (`features.Perceptual`), per image: shape (B,). 0 means equal."""
     with torch.inference_mode():
         return _network().per_image(sr, hr)
 

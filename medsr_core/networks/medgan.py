@@ -26,10 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medsr_core.networks.srgan import (
+from medsr_core.networks.layers import (
     Norm,
-    ResidualBlock,
-    SubPixel,
     add_bicubic,
     check_arguments,
     check_patch,
@@ -40,6 +38,7 @@ from medsr_core.networks.srgan import (
     start_at_zero,
     to_channels,
 )
+from medsr_core.networks.srgan import ResidualBlock, SubPixel
 
 PAPER = {"channels": 3, "width": 64, "depth": 16}
 TEACHING = {"width": 48, "depth": 9, "tail": 16, "norm": None, "residual": True}  # ours: 0.54 M parameters

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from medsr_core import diffusion
 from medsr_core.degradation import bicubic
-from medsr_core.networks.srgan import conv, from_channels, start_at_zero, to_channels
+from medsr_core.networks.layers import conv, from_channels, start_at_zero, to_channels
 
 # table A.1: task -> width of the first level, multipliers of it at each resolution, residual blocks at each
 TASKS: dict[str, dict[str, Any]] = {
@@ -43,23 +43,25 @@ TEACHING: dict[str, Any] = {  # ours
     "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "embedding": 64, "norm": "pixel", "attention": False,
     "residual": True, "scale": 8.0, "predicts": "velocity", "schedule": "cosine",
 }  # fmt: skip
+FACES = {**TEACHING, "multipliers": (1, 2, 3, 4), "attention": True, "factor": 8}  # ours: 128x128 as a whole; 4.1 M
 Norm = Literal["group", "pixel"]
 
 
-class SR3(nn.Module):
-    """What is left of y when its noise is gone? The network f(x, y, g) of the paper's algorithms 1 and 2.
-
-    y is the noisy image: sqrt(g) y0 + sqrt(1 - g) noise, where y0 = scale (HR - 1/2), or scale (HR - x) if `residual`.
+class _Conditioned(nn.Module):
+    """What SR3 and its baseline share: the same U-Net, which sees the bicubic image x.
 
     Parameters
     ----------
     channels : 1 or 3; gray in a three-channel network is repeated and the mean returned (ours)
     factor : 2, 4, 8 or 16
     width, multipliers, blocks, dropout, norm, attention, embedding : see `UNet`
-    residual, scale : what y0 is; `training.train` measures the scale of residuals itself
-    predicts : "noise" (the paper) or "velocity"
+    residual, scale : what is predicted: y0 = scale (HR - 1/2), or scale (HR - x) if `residual`; `training.train`
+        measures the scale of residuals itself
+    predicts : "noise" (the paper) or "velocity"; only diffusion needs it, and the schedule
     schedule : the noise schedule it was trained with, a name from `diffusion.SCHEDULES`
     """
+
+    images = 1  # that the U-Net sees
 
     def __init__(
         self,
@@ -83,7 +85,26 @@ class SR3(nn.Module):
         _check(self.arguments)
         self.channels, self.factor, self.residual, self.scale = channels, factor, residual, scale
         self.predicts, self.schedule = predicts, schedule
-        self.unet = UNet(2 * channels, channels, width, multipliers, blocks, dropout, norm, attention, embedding)
+        inputs = self.images * channels
+        self.unet = UNet(inputs, channels, width, multipliers, blocks, dropout, norm, attention, embedding)
+        self.multiple = self.unet.multiple  # tiles of an image start at multiples of so many pixels
+
+    def encode(self, image: Tensor, x: Tensor) -> Tensor:
+        """Image in [0, 1] -> y0."""
+        return self.scale * (image - (x if self.residual else 0.5))
+
+    def decode(self, y0: Tensor, x: Tensor) -> Tensor:
+        """y0 -> image, not clipped."""
+        return y0 / self.scale + (x if self.residual else 0.5)
+
+
+class SR3(_Conditioned):
+    """What is left of y when its noise is gone? The network f(x, y, g) of the paper's algorithms 1 and 2.
+
+    y is the noisy image: sqrt(g) y0 + sqrt(1 - g) noise.
+    """
+
+    images = 2
 
     def forward(self, y: Tensor, x: Tensor, noise_level: Tensor) -> Tensor:
         """Noisy y and bicubic x (B, channels, H, W), noise level (B,) in (0, 1) -> prediction, as y."""
@@ -102,43 +123,9 @@ class SR3(nn.Module):
         last = x.new_full((len(x),), float(diffusion.schedule(self.schedule)[-1]))
         return from_channels(self.decode(self.denoise(noise, x, last), x), lr)
 
-    def encode(self, image: Tensor, x: Tensor) -> Tensor:
-        """Image in [0, 1] -> y0."""
-        return self.scale * (image - (x if self.residual else 0.5))
 
-    def decode(self, y0: Tensor, x: Tensor) -> Tensor:
-        """y0 -> image, not clipped."""
-        return y0 / self.scale + (x if self.residual else 0.5)
-
-
-class Regression(nn.Module):
-    """The paper's baseline: the same U-Net, one step, trained for squared error: LR (B, C, h, w) -> SR, not clipped.
-
-    Its arguments are `SR3`'s; what only diffusion needs (predicts, schedule) it ignores.
-    """
-
-    def __init__(
-        self,
-        *,
-        channels: int = 3,
-        factor: int = 4,
-        width: int = 128,
-        multipliers: Sequence[int] = (1, 2, 4, 4, 8, 8),
-        blocks: int = 3,
-        dropout: float = 0.0,
-        norm: Norm = "group",
-        attention: bool = True,
-        residual: bool = False,
-        scale: float = 2.0,
-        predicts: str = "noise",
-        schedule: str = "linear",
-        embedding: int = 128,
-    ):
-        super().__init__()
-        self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        _check(self.arguments)
-        self.channels, self.factor, self.residual, self.scale = channels, factor, residual, scale
-        self.unet = UNet(channels, channels, width, multipliers, blocks, dropout, norm, attention, embedding)
+class Regression(_Conditioned):
+    """The paper's baseline: the same U-Net, one step, trained for squared error: LR (B, C, h, w) -> SR, not clipped."""
 
     def forward(self, lr: Tensor) -> Tensor:
         """LR image (B, 1 or channels, h, w) in [0, 1] -> SR image (B, as many channels, factor h, factor w)."""
@@ -146,8 +133,7 @@ class Regression(nn.Module):
 
     def from_bicubic(self, x: Tensor) -> Tensor:
         """The same from the bicubic image (B, channels, H, W)."""
-        difference = self.unet(2 * x - 1, x.new_ones(len(x))).to(x.dtype)
-        return difference / self.scale + (x if self.residual else 0.5)
+        return self.decode(self.unet(2 * x - 1, x.new_ones(len(x))).to(x.dtype), x)
 
 
 def bicubic_start(network: SR3 | Regression, lr: Tensor) -> Tensor:

@@ -6,97 +6,65 @@
 - A checkpoint is one safetensors file, replaced in one go: networks, average, optimisers, step. Killed at any
   moment and resumed, a run ends with the weights of an uninterrupted one, bit for bit (same machine, same threads).
 
-From SRGAN (Ledig et al. 2017, section 3.2): patches of 96, batches of 16, Adam, 1e-4 in the adversarial stage. Ours:
-L1 and a cosine rate in the pixel stage, patches drawn where there is structure, an exponential moving average.
-From SR3 (Saharia et al. 2021): one noise level per sample, warm-up, the moving average, blur for cascades. Ours: the
-levels of a batch are spread evenly (Kingma et al. 2021), the same cosine rate.
+From SRGAN (Ledig et al. 2017, section 3.2): the generator goes on from the one trained for pixels. From SR3 (Saharia et
+al. 2021): one noise level per sample, warm-up, the moving average, blur for cascades. Ours: the levels of a batch are
+spread evenly (Kingma et al. 2021), patches are drawn where there is structure.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import math
 import os
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from medsr_core import diffusion, networks
-from medsr_core.degradation import bicubic, crop_to_multiple, gaussian_blur
+from medsr_core.degradation import gaussian_blur, task
 from medsr_core.measures.metrics import psnr
-from medsr_core.networks.sr3 import SR3, Regression
+from medsr_core.networks import features
+from medsr_core.seeds import mix
 from medsr_core.training import losses
-from medsr_core.training.patches import Patches, mix
+from medsr_core.training.patches import Patches
 from medsr_core.training.players import State, TrainingError
+from medsr_core.training.run import Run
 
-# Weights in the generator's loss: the paper's 1e-3 is for VGG19's features; ours are on another scale. Two trials of
-# 100 steps on held-out brains: 1e-3 at rate 1e-4 left edges at 75 % strength (66 % before) and cost 0.3 dB, 2e-2
-# at rate 3e-4 brought 94 % and cost 1.1 dB. 5e-3 is between.
-ADVERSARIAL_WEIGHTS = {
-    "srgan": {"perceptual": 1.0, "adversarial": 5e-3},
-    "medgan": {"perceptual": 1.0, "adversarial": 5e-3, "pixel": 1.0},  # the extra term is a pixel term, ours
-}
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 Report = Callable[[int, dict[str, float]], None]
 
 
 def train(
-    method: str,
+    run: Run,
     sources: Sequence[Iterable[Tensor]],
     validation: Sequence[Tensor] = (),
     *,
-    steps: int,
     folder: str | Path,
     resume: bool = False,
     start: networks.Network | None = None,
-    network: dict[str, Any] | None = None,
-    opponent: dict[str, Any] | None = None,
-    terms: dict[str, float] | None = None,
-    batch: int = 16,
-    patch: int = 96,
-    rate: float | None = None,
-    warm_up: int = 50,
-    average: float = 0.999,
-    blur: float = 0.0,
-    shrink: int = 1,
-    every: int = 100,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "32",
+    about: Mapping[str, Any] | None = None,
     report: Report | None = None,
-    progress: bool = True,
 ) -> networks.Network:
     """Train a network and return its moving average, which is also written to `folder`/generator.safetensors.
 
     Parameters
     ----------
-    method : srresnet, medgan-pixel, regression (pixel stage); srgan, medgan (adversarial stage, needs `start`); sr3
+    run : what is trained and how
     sources : one or more collections of HR images (1, C, H, W) in [0, 1]; each source is drawn equally often
-    validation : HR images of *other subjects*; their mean PSNR is shown and logged
-    steps : batches in all; with `resume` the number includes those already done
-    folder : where checkpoint.safetensors goes, every `every` steps and at the end
-    start : a trained network to go on from
-    network : arguments for `networks.create` (preset, channels, factor, width, ...); with `start`, only "channels" and
-        "factor" count: weights for one channel can go on with three, and those of SR3 and regression with any factor
-    opponent : arguments for `networks.create_discriminator` (width, dense, extra_depth, ...)
-    terms : weights of "pixel" (L1), "mse", "perceptual" and "adversarial" in the loss (default: by method); for sr3,
-        "pixel" and "mse" are the norm of the difference between noise and prediction, and "measured" weighs its part
-        that contradicts the LR image once more (`losses.denoising`)
-    batch, patch : images per step over all processes, and HR pixels along a side
-    rate : Adam's learning rate; default 1e-4 in the adversarial stage; otherwise 1e-3 falling on a cosine, after
-        `warm_up` steps (at most a tenth of all) on which it rises
-    average : how much of the moving average survives a step
-    blur : regression and sr3 as a cascade's second stage: blur the image to start from by a Gaussian of random width
-        up to so many HR pixels, since a first stage's images are not as sharp as real ones
-    shrink : a cascade's first stage: make HR images so many times smaller first
-    device : "cpu", "cuda", "mps" or "auto"; `precision` : "32" or "bf16" (with channels-last memory)
+    validation : HR images of *other subjects*; their mean PSNR is reported at every checkpoint
+    folder : where checkpoint.safetensors goes, every `run.every` steps and at the end
+    resume : go on from that checkpoint
+    start : a trained network to go on from, instead of the weights that `run.start` names; of `run` then only
+        `channels` and `factor` count: weights for one channel can go on with three, those of SR3's networks with any
+        factor
+    about : what else the weights' header shall say: data, held-out subjects
     report : called after each step with the step number and the losses (and "psnr" where measured)
 
     Raises
@@ -104,77 +72,94 @@ def train(
     TrainingError : NaN or exploding loss; a checkpoint of another run
     ValueError : arguments or images that do not fit
     """
-    game = method in networks.ADVERSARIAL
-    if game and start is None and not resume:
-        raise ValueError(f"{method} goes on from a trained generator: start=load({networks.ADVERSARIAL[method]!r})")
-    fabric = _fabric(device, precision)
-    torch.manual_seed(seed)
-    form = network or {}
-    if start is None:
-        generator = networks.create(method, **form)
-    else:
-        generator = networks.copy_of(start, channels=form.get("channels"), factor=form.get("factor"))
-    unet = isinstance(generator, SR3 | Regression)
-    patches = Patches(
-        sources, patch=patch, factor=generator.factor, channels=generator.channels, enlarged=unet, shrink=shrink
-    )
-    if isinstance(generator, SR3 | Regression) and generator.residual:
-        generator.scale = generator.arguments["scale"] = _residual_scale(patches, seed)
-    terms = terms or ADVERSARIAL_WEIGHTS.get(method, {"mse": 1.0} if unet else {"pixel": 1.0})
-    rate = rate or (1e-4 if game else 1e-3)
-    state = State(generator.train(), method if game else None, patch, average, fabric.device, opponent or {})
-    forward = state.generator.from_bicubic if isinstance(state.generator, Regression) else state.generator
-    perceptual = losses.Perceptual().to(fabric.device) if terms.get("perceptual") else None
-
     checkpoint = Path(folder) / "checkpoint.safetensors"
-    identity = {"method": method, "seed": seed, "batch": batch, "patch": patch, "rate": rate, "average": average,
-                "terms": terms, "arguments": json.loads(json.dumps(generator.arguments)), "images": len(patches),
-                "blur": blur, "shrink": shrink}  # fmt: skip
+    fabric = _fabric(run)
+    torch.manual_seed(run.seed)
+    generator = _generator(run, start, resume)
+    patches = Patches(
+        sources, patch=run.patch, factor=generator.factor, channels=generator.channels,
+        enlarged=run.about.sees == "bicubic", shrink=run.shrink, upright=run.upright,
+    )  # fmt: skip
+    if getattr(generator, "residual", False) and run.about.sees == "bicubic":
+        generator.scale = generator.arguments["scale"] = _residual_scale(patches, run.seed)
+    state = State(generator.train(), run, fabric.device)
+    take = _Step(run, fabric, state)
+
+    identity = {**run.identity(), "arguments": _plain(generator.arguments), "images": len(patches)}
     done, recent = state.restore(checkpoint, identity) if resume else (0, [])
     if not resume and checkpoint.exists():
         raise TrainingError(f"{checkpoint} exists: give resume=True to go on from it, or another folder")
 
-    alpha_bar = diffusion.schedule(generator.schedule if isinstance(generator, SR3) else "linear")
-    with _Bar(steps, progress and fabric.is_global_zero) as bar:
-        for step in range(done, steps):
-            torch.manual_seed(mix(seed, step))  # whatever is random in a step depends on (seed, step) alone
-            share = patches.batch(seed, step, batch, fabric.global_rank, fabric.world_size)
-            if blur:
-                widths = blur * torch.rand(batch, generator=torch.Generator().manual_seed(mix(seed + 2, step)))
-                share = (_blurred(share[0], widths[fabric.global_rank :: fabric.world_size]), share[1])
-            lr, hr = (images.to(fabric.device, memory_format=torch.channels_last) for images in share)
-            state.set_rate(rate if game else cosine(rate, step, steps, warm_up))
-            values: dict[str, float] = {}
-            if method == "sr3":
-                noises = _noises(alpha_bar, hr, seed, step, batch, fabric)
-                values |= _denoising_step(fabric, state, lr, hr, noises, terms)
-            else:
-                with fabric.autocast():
-                    sr = forward(lr)
-                if state.discriminator is not None:
-                    values["discriminator"] = _discriminator_step(fabric, state, sr.detach(), hr)
-                values |= _generator_step(fabric, state, sr, hr, terms, perceptual)
-            recent = _still_sane(recent, values, step, checkpoint)
-            state.average.update_parameters(state.generator)
-
-            if (step + 1) % every == 0 or step + 1 == steps:
-                if len(validation):
-                    values["psnr"] = validate(state.average.module, validation, factor=generator.factor)
-                if fabric.is_global_zero:
-                    state.save(checkpoint, {**identity, "step": step + 1, "recent": recent})
-                fabric.barrier()
-            bar(step + 1, values)
-            if report:
-                report(step + 1, values)
+    for step in range(done, run.steps):
+        torch.manual_seed(mix(run.seed, step))  # whatever is random in a step depends on (seed, step) alone
+        lr, hr = _batch(run, patches, step, fabric)
+        state.set_rate(run.rate_at(step))
+        values = take(step, lr, hr)
+        recent = _still_sane(recent, values, step, checkpoint)
+        state.average.update_parameters(state.generator)
+        if (step + 1) % run.every == 0 or step + 1 == run.steps:
+            if len(validation):
+                values["psnr"] = validate(state.average.module, validation)
+            if fabric.is_global_zero:
+                state.save(checkpoint, {**identity, "step": step + 1, "recent": recent})
+            fabric.barrier()
+        if report and fabric.is_global_zero:
+            report(step + 1, values)
 
     result = copy.deepcopy(generator).cpu().eval().requires_grad_(False)
     result.load_state_dict(state.average.module.state_dict())
     if fabric.is_global_zero:
-        networks.save(result, Path(folder) / "generator.safetensors", method=method, steps=steps, seed=seed)
+        told = {"method": run.method, "steps": run.steps, "seed": run.seed, "recipe": run.recipe(), **(about or {})}
+        networks.save(result, Path(folder) / "generator.safetensors", **told)
     return result
 
 
+def _generator(run: Run, start: networks.Network | None, resume: bool) -> networks.Network:
+    """The network to train: new, or a copy of the one to go on from."""
+    if start is None and run.start is not None:
+        start = networks.load(run.about.starts_from or run.method, weights=run.start)
+    if start is not None:
+        return networks.copy_of(start, channels=run.channels, factor=run.factor)
+    if run.about.opponent and not resume:
+        raise ValueError(f"{run.method} goes on from a trained generator: start=load({run.about.starts_from!r})")
+    return networks.create(run.method, **run.arguments())
+
+
+def _batch(run: Run, patches: Patches, step: int, fabric: Fabric) -> tuple[Tensor, Tensor]:
+    """This process's share of a step's LR (or bicubic) and HR patches, on its device."""
+    rank, world = fabric.global_rank, fabric.world_size
+    lr, hr = patches.batch(run.seed, step, run.batch, rank, world)
+    if run.blur:
+        widths = run.blur * torch.rand(run.batch, generator=torch.Generator().manual_seed(mix(run.seed + 2, step)))
+        lr = _blurred(lr, widths[rank::world])
+    return tuple(images.to(fabric.device, memory_format=torch.channels_last) for images in (lr, hr))  # type: ignore[return-value]
+
+
 # --- one step -------------------------------------------------------------------------------------------------------
+
+
+class _Step:
+    """What a step does with a batch: denoise; or restore, and play if there is an opponent."""
+
+    def __init__(self, run: Run, fabric: Fabric, state: State):
+        self.run, self.fabric, self.state = run, fabric, state
+        self.perceptual = features.Perceptual().to(fabric.device) if run.loss.get("perceptual") else None
+        if run.about.samples:
+            self.alpha_bar = diffusion.schedule(state.generator.schedule)
+
+    def __call__(self, step: int, lr: Tensor, hr: Tensor) -> dict[str, float]:
+        """The losses of the players, after each has taken its step."""
+        fabric, state, run = self.fabric, self.state, self.run
+        if run.about.samples:
+            noises = _noises(self.alpha_bar, hr, run.seed, step, run.batch, fabric)
+            return _denoising_step(fabric, state, lr, hr, noises, run.loss)
+        forward = state.generator.from_bicubic if run.about.sees == "bicubic" else state.generator
+        with fabric.autocast():
+            sr = forward(lr)
+        values: dict[str, float] = {}
+        if state.discriminator is not None:
+            values["discriminator"] = _discriminator_step(fabric, state, sr.detach(), hr)
+        return values | _generator_step(fabric, state, sr, hr, run.loss, self.perceptual)
 
 
 def _generator_step(
@@ -270,54 +255,37 @@ def _residual_scale(patches: Patches, seed: int) -> float:
     return round(0.5 / max(float(spread), 1e-3), 1)
 
 
-def cosine(rate: float, step: int, steps: int, warm_up: int = 50) -> float:
-    """Learning rate of the pixel stage: up over 50 steps (at most a tenth of all), then down to zero on a cosine."""
-    warm = min(warm_up, steps // 10) + 1
-    return rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
 @torch.no_grad()
-def validate(network: nn.Module, images: Sequence[Tensor], *, factor: int = 4) -> float:
+def validate(network: nn.Module, images: Sequence[Tensor]) -> float:
     """Mean PSNR (dB, R = 1, no border cut) of a network on HR images (1, C, H, W). Leaves it in evaluation mode.
 
     For SR3 it is that of its first guess from pure noise: cheap, and it grows as the network learns.
     """
     device, scores = next(network.eval().parameters()).device, []
-    for hr in images:
-        hr = crop_to_multiple(hr, factor).to(device)
-        lr = bicubic(factor)(hr).clamp(0, 1)
-        sr = network.first_guess(lr) if isinstance(network, SR3) else network(lr)
-        scores.append(psnr(sr.clamp(0, 1), hr, data_range=1.0).item())
+    restore: Any = getattr(network, "first_guess", network)
+    for image in images:
+        hr, lr = task(image.to(device), network.factor)  # type: ignore[arg-type]
+        scores.append(psnr(restore(lr).clamp(0, 1), hr, data_range=1.0).item())
     return statistics.fmean(scores)
 
 
 # --- the surroundings -------------------------------------------------------------------------------------------------
 
 
-def _fabric(device: str, precision: str) -> Fabric:
+def _fabric(run: Run) -> Fabric:
     """One process, or those that torchrun started. float16 is left out: it would need loss scaling."""
-    if precision not in ("32", "bf16"):
-        raise ValueError(f"precision is {precision!r}; give '32' or 'bf16'")
+    from lightning_fabric import Fabric  # two seconds, which only a training needs
+
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world, local = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     fabric = Fabric(
-        accelerator=device, devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        accelerator=run.device, devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if run.precision == "bf16" else "32-true",
     )  # fmt: skip
     fabric.launch()
     return fabric
 
 
-class _Bar(Progress):
-    """A rich progress bar with the losses and the last validation PSNR; as a function it takes (step, values)."""
-
-    def __init__(self, steps: int, visible: bool):
-        done, what = TextColumn("step {task.completed}/{task.total}"), TextColumn("{task.description}")
-        super().__init__(done, BarColumn(), what, TimeRemainingColumn(), disable=not visible)
-        self.bar, self.measured = self.add_task("", total=steps), ""
-
-    def __call__(self, step: int, values: dict[str, float]) -> None:
-        if "psnr" in values:
-            self.measured = f" validation {values['psnr']:.2f} dB"
-        text = " ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "psnr") + self.measured
-        self.update(self.bar, completed=step, description=text)
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON will give it back: tuples are lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medsr_core.degradation import bicubic, crop_to_multiple
-from medsr_core.networks.srgan import to_channels
+from medsr_core.degradation import bicubic, task
+from medsr_core.networks.layers import to_channels
+from medsr_core.seeds import mix
 
 
 class Patches:
@@ -27,6 +27,7 @@ class Patches:
 
     enlarged : give bicubic images, enlarged as a whole and cut like HR, in place of LR patches (for SR3)
     shrink : make HR images so many times smaller first, for the first stage of a cascade
+    upright : flip patches left to right only, never turn them
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Patches:
         channels: int = 3,
         enlarged: bool = False,
         shrink: int = 1,
+        upright: bool = False,
     ):
         if patch % factor:
             raise ValueError(f"patch is {patch}; give a multiple of {factor}, so that LR patches have whole pixels")
         self.patch, self.factor, self.channels, self.enlarged, self.shrink = patch, factor, channels, enlarged, shrink
+        self.upright = upright
         least = patch * shrink
         self.sources = [[self._prepare(hr) for hr in source if min(hr.shape[-2:]) >= least] for source in sources]
         if not self.sources or not all(self.sources):
@@ -74,33 +77,18 @@ class Patches:
         return self._turned(low, u), self._turned(high, u)
 
     def _turned(self, patch: Tensor, u: Tensor) -> Tensor:
-        patch = torch.rot90(patch, int(u[2] * 4), (1, 2)).expand(self.channels, -1, -1)
+        patch = torch.rot90(patch, 0 if self.upright else int(u[2] * 4), (1, 2)).expand(self.channels, -1, -1)
         return patch.flip(2) if u[3] < 0.5 else patch
 
     def _prepare(self, hr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(HR (C, H, W), LR (C, h, w) or enlarged, running sum of the chances of each patch position)."""
         hr = hr if hr.shape[1] == 1 else to_channels(hr, self.channels)
         if self.shrink > 1:
-            hr = bicubic(self.shrink)(crop_to_multiple(hr, self.shrink)).clamp(0, 1)
-        hr = crop_to_multiple(hr, self.factor)
-        lr = bicubic(self.factor)(hr)
+            hr = task(hr, self.shrink)[1]
+        hr, lr = task(hr, self.factor)
         if self.enlarged:
-            lr = bicubic(Fraction(1, self.factor))(lr.clamp(0, 1)).clamp(0, 1)
+            lr = bicubic(Fraction(1, self.factor))(lr).clamp(0, 1)
         dy, dx = hr.diff(dim=2)[..., :-1] ** 2, hr.diff(dim=3)[..., :-1, :] ** 2
         energy = F.avg_pool2d(F.pad(dy + dx, (0, 1, 0, 1)).mean(1, keepdim=True), self.factor)
         energy = F.avg_pool2d(energy + 0.1 * energy.mean() + 1e-12, self.patch // self.factor, stride=1)
         return hr[0], lr[0], energy.double().flatten().cumsum(0).float()
-
-
-def split(scans: Iterable[Any], holdout: Sequence[str]) -> tuple[list[Any], list[Any]]:
-    """Scans for training and for validation: held out are subjects whose names start with one of `holdout`."""
-    scans = list(scans)
-    held = [scan for scan in scans if scan.subject.startswith(tuple(holdout))]
-    return [scan for scan in scans if not scan.subject.startswith(tuple(holdout))], held
-
-
-def mix(seed: int, step: int) -> int:
-    """One seed from two numbers; neighbouring steps share nothing (constants of splitmix64)."""
-    z = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**64
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    return (z ^ (z >> 27)) % 2**63

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from medsr_core import networks
+from medsr_core.training.run import Run
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -26,20 +27,13 @@ class TrainingError(RuntimeError):
 class State:
     """The players, their optimisers and the generator's moving average: all that a checkpoint holds."""
 
-    def __init__(
-        self,
-        generator: networks.Network,
-        game: str | None,
-        patch: int,
-        average: float,
-        device: torch.device,
-        opponent: dict[str, Any],
-    ):
+    def __init__(self, generator: networks.Network, run: Run, device: torch.device):
         self.generator = _channels_last(generator.to(device))
-        self.average = AveragedModel(self.generator, multi_avg_fn=moving_average(average))
+        self.average = AveragedModel(self.generator, multi_avg_fn=moving_average(run.average))
         self.discriminator: nn.Module | None = None
-        if game:
-            discriminator = networks.create_discriminator(game, channels=generator.channels, size=patch, **opponent)
+        if run.about.opponent:
+            opponent = {"channels": generator.channels, "size": run.patch, **run.opponent}
+            discriminator = networks.create_discriminator(run.method, **opponent)
             self.discriminator = _channels_last(discriminator.to(device))
         players = {"generator": self.generator, "discriminator": self.discriminator}
         self.optimisers = {name: torch.optim.Adam(p.parameters()) for name, p in players.items() if p is not None}

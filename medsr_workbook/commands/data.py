@@ -34,7 +34,7 @@ DATA_FOLDER = click.option(
 
 
 @click.group("data")
-def data_group() -> None:
+def data() -> None:
     """See what images there are to work with, fetch sets, import your own downloads.
 
     \b
@@ -45,7 +45,7 @@ def data_group() -> None:
     """
 
 
-@data_group.command("list")
+@data.command("list")
 @DATA_FOLDER
 def list_data() -> None:
     """List the data sets by name, and which of them are here."""
@@ -79,7 +79,7 @@ def list_data() -> None:
     click.echo("Your own: give a file or folder instead of a name (PNG, JPEG, TIFF, DICOM, NIfTI).")
 
 
-@data_group.command("get")
+@data.command("get")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N",
               help="At most N image files of each set, spread over it, without the rest of the archive.")  # fmt: skip
@@ -112,7 +112,7 @@ def _ask(source: Source) -> None:
         raise ValueError(f"{source.name} is not fetched: its terms (above) are not accepted; to accept them: --accept")
 
 
-@data_group.command("import")
+@data.command("import")
 @click.argument("name")
 @click.argument("path", metavar="FILE_OR_FOLDER", type=click.Path(exists=True, path_type=Path))
 @DATA_FOLDER
@@ -129,7 +129,7 @@ def import_data(name: str, path: Path) -> None:
         bring.bring(name, path, progress=progress, say=click.echo)
 
 
-@data_group.command("check")
+@data.command("check")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @DATA_FOLDER
 def check_data(names: tuple[str, ...]) -> None:
@@ -150,7 +150,7 @@ def check_data(names: tuple[str, ...]) -> None:
         raise ValueError(f"no longer counted as here: {', '.join(wrong)}; get or import them again")
 
 
-@data_group.command("card")
+@data.command("card")
 @click.argument("name")
 @DATA_FOLDER
 def card_data(name: str) -> None:
@@ -164,7 +164,7 @@ def card_data(name: str) -> None:
         click.echo(_card(parts.source_of(name)))
 
 
-@data_group.command("show")
+@data.command("show")
 @click.argument("name")
 @DATA_FOLDER
 def show_data(name: str) -> None:

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from medsr_core.diffusion import snr
-from medsr_core.measures.metrics import Interval
+from medsr_core.measures.intervals import Interval
 from medsr_core.networks.sr3 import Attention, UNet
 from medsr_workbook.figures.base import COLOURS, MARKERS, STYLE, WIDTH, _draw
 

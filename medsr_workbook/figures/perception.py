@@ -9,14 +9,25 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from medsr_core.measures.metrics import Interval
+from medsr_core.measures.intervals import Interval
 from medsr_workbook.figures.base import COLOURS, MARKERS, STYLE, WIDTH
-from medsr_workbook.toys import tradeoff
+from medsr_workbook.toys import gaussian
+
+# what is joined by a line: networks between two trainings, and means of N samples
+PATHS: dict[str, list[str]] = {
+    "bicubic": ["bicubic"],
+    "tv": ["tv"],
+    "srresnet to srgan": ["srresnet", *(f"srgan {p}%" for p in (20, 40, 60, 80)), "srgan"],
+    "medgan-pixel to medgan": ["medgan-pixel", *(f"medgan {p}%" for p in (20, 40, 60, 80)), "medgan"],
+    "SR3, means of N": ["sr3", *(f"sr3 mean of {n}" for n in (2, 4, 8, 16))],
+    "regression": ["regression"],
+    "Real-ESRGAN": ["esrgan"],
+}
 
 
 def plane(
     points: Mapping[str, tuple[Interval, Interval]],
-    paths: Mapping[str, Sequence[str]] = tradeoff.PATHS,
+    paths: Mapping[str, Sequence[str]] = PATHS,
     *,
     ylabel: str = "perception: Frechet distance",
     xlabel: str = "distortion: RMSE in % of bicubic's, image by image",
@@ -63,10 +74,10 @@ def plane(
 
 def toy(noise: float, *, a: float | None = None, b: float = 0.0) -> Figure:
     """The Gaussian toy of `tradeoff`: what no answer reaches, the answers that matter, and the answer a Y + b Z."""
-    best, perfect = tradeoff.posterior_mean(noise=noise), tradeoff.bound(0, noise=noise)
+    best, perfect = gaussian.posterior_mean(noise=noise), gaussian.bound(0, noise=noise)
     depth = np.linspace(0, 1.3 * best.perception, 100)
-    least = [tradeoff.bound(p, noise=noise) for p in depth]
-    means = [tradeoff.mean_of_samples(n, noise=noise) for n in (1, 2, 4, 8, 16)]
+    least = [gaussian.bound(p, noise=noise) for p in depth]
+    means = [gaussian.mean_of_samples(n, noise=noise) for n in (1, 2, 4, 8, 16)]
     with rc_context(STYLE):
         figure = Figure((WIDTH, 3.8), layout="constrained")
         axes = figure.subplots()
@@ -76,7 +87,7 @@ def toy(noise: float, *, a: float | None = None, b: float = 0.0) -> Figure:
         axes.plot(*best, "o", color=COLOURS[1], markersize=9, label="posterior mean: least distortion")
         axes.plot(perfect, 0, "^", color=COLOURS[2], markersize=9, clip_on=False, label="posterior mean, stretched")
         if a is not None:
-            axes.plot(*tradeoff.answer(a, b, noise=noise), "P", color=COLOURS[3], markersize=13, label="your answer")
+            axes.plot(*gaussian.answer(a, b, noise=noise), "P", color=COLOURS[3], markersize=13, label="your answer")
         wide = 1.15 * means[0].distortion
         axes.set(xlabel="distortion: mean squared error", ylabel="perception: distance\nof the distributions")
         axes.set(xlim=(0.5 * best.distortion, wide), ylim=(-0.03 * depth[-1], depth[-1]))

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor
 
+from medsr_core.measures.intervals import Interval
 from medsr_core.measures.lesions import Place
-from medsr_core.measures.metrics import Interval
 from medsr_core.measures.stability import Reliability
 from medsr_workbook.figures.base import COLOURS, MARKERS, STYLE, WIDTH, Box, _crop, _draw
 

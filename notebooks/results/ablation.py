@@ -20,7 +20,6 @@ import torch
 import data_fetch
 from medsr_core import networks, training
 from medsr_core.measures import evaluation
-from medsr_core.training.patches import split
 from medsr_workbook import studies
 
 HELD_OUT = studies.HELD_OUT["brain"]
@@ -32,7 +31,7 @@ HERE = Path(__file__).parent
 
 def study(data: Path, steps: int, folder: Path, seed: int) -> list[dict]:
     """One row per slice and variant."""
-    ours, _ = split(data_fetch.load(data), HELD_OUT)
+    ours = data_fetch.load(data).without(HELD_OUT)
     held = data_fetch.load(data).of_subjects(HELD_OUT, limit=24)
     rows = []
     for name, changes in (VARIANTS | {"srresnet": {}}).items():
@@ -40,13 +39,15 @@ def study(data: Path, steps: int, folder: Path, seed: int) -> list[dict]:
         target = folder / f"abl{seed or ''}-{name}"
         trained = target / "generator.safetensors"
         if not trained.exists():
-            options = {"network": {"channels": 1, **changes}, "batch": 8, "precision": "bf16", "seed": seed}
-            training.train(method, [[scan.pixels for scan in ours]], steps=steps, folder=target, **options)
+            run = training.Run(
+                method, steps=steps, channels=1, network=changes, batch=8, precision="bf16", seed=seed
+            )
+            training.train(run, [[scan.pixels for scan in ours]], folder=target)
         generator = networks.load(method, weights=trained)
         if seed == 0:
             shipped = HERE / f"ablation-{name}.safetensors"
             networks.save(generator, shipped, dtype=torch.float16, steps=steps, variant=name)
-        scores = evaluation.evaluate(held, [method], weights=str(trained), progress=False)
+        scores = evaluation.evaluate(held, [method], weights=str(trained))
         parameters = sum(p.numel() for p in generator.parameters())
         for score in scores:
             row = {"variant": name, "seed": seed, "parameters": parameters, "image": score["image"]}
@@ -57,7 +58,7 @@ def study(data: Path, steps: int, folder: Path, seed: int) -> list[dict]:
 
 def game(data: Path, steps: int, folder: Path) -> list[dict]:
     """One row per slice and discriminator."""
-    ours, _ = split(data_fetch.load(data), HELD_OUT)
+    ours = data_fetch.load(data).without(HELD_OUT)
     held = data_fetch.load(data).of_subjects(HELD_OUT, limit=24)
     rows = []
     for name, changes in OPPONENTS.items():
@@ -66,9 +67,9 @@ def game(data: Path, steps: int, folder: Path) -> list[dict]:
         if not trained.exists():
             start = networks.load("medgan-pixel", weights="brain")
             options = {"batch": 8, "rate": 2e-4, "average": 0.99, "precision": "bf16"}
-            sources = [[scan.pixels for scan in ours]]
-            training.train("medgan", sources, steps=steps, folder=target, start=start, opponent=changes, **options)
-        scores = evaluation.evaluate(held, ["medgan"], weights=str(trained), features=True, progress=False)
+            run = training.Run("medgan", steps=steps, opponent=changes, **options)
+            training.train(run, [[scan.pixels for scan in ours]], folder=target, start=start)
+        scores = evaluation.evaluate(held, ["medgan"], weights=str(trained), features=True)
         for score in scores:
             row = {"opponent": name, "image": score["image"]}
             rows.append(row | {"psnr": round(score["psnr"], 4), "features": round(score["features"], 5)})

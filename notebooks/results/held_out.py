@@ -28,13 +28,13 @@ def study(folder: Path, limit: int) -> list[dict]:
         plan = {"none": ["bicubic", "backprojection"]}
         for weights in (*studies.HELD_OUT, "general"):
             own = weights in (name, "general")
-            methods = list(networks.FAMILY) if own else ["medgan-pixel"]
+            methods = list(networks.TRAINED) if own else ["medgan-pixel"]
             plan[weights] = [method for method in methods if weights in networks.available(method)]
         for weights, methods in plan.items():
             gray_to_colour = weights in ("brain", "heart") and name in ("fundus", "skin")
             if methods and not gray_to_colour:  # one channel cannot take colour
                 print(name, weights, methods, flush=True)
-                scores = evaluation.evaluate(scans, methods, weights=weights, features=True, progress=False)
+                scores = evaluation.evaluate(scans, methods, weights=weights, features=True)
                 for row in scores:
                     kept = studies.short({key: row[key] for key in KEPT})
                     rows.append(kept | {"subject": studies.person(row["subject"]), "weights": weights})

@@ -69,7 +69,7 @@ def restorer(method: str, weights: str, seed: int, bf16: bool) -> Callable[[Tens
         if method == "HR":
             return hr
         lr = degradation.bicubic(FACTOR)(hr).clamp(0, 1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.FAMILY):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.TRAINED):
             sr = upscalers.upscale(lr, method, factor=FACTOR, weights=weights, seed=100 * seed + number)
         return sr.float()
 
@@ -78,7 +78,7 @@ def restorer(method: str, weights: str, seed: int, bf16: bool) -> Callable[[Tens
 
 def methods(weights: str) -> list[str]:
     """The true image, and all methods that have weights for this organ."""
-    return ["HR", "bicubic", "tv", *(name for name in networks.FAMILY if weights in networks.available(name))]
+    return ["HR", "bicubic", "tv", *(name for name in networks.TRAINED if weights in networks.available(name))]
 
 
 def rounded(values: Tensor) -> list[float]:

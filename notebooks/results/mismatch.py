@@ -52,7 +52,7 @@ def degradations() -> dict[str, degradation.Linear | degradation.Step]:
 
 def methods(weights: str, only: list[str]) -> list[str]:
     """The methods compared: what is trained for these weights at this factor."""
-    trained = [name for name in networks.FAMILY if weights in networks.available(name)]
+    trained = [name for name in networks.TRAINED if weights in networks.available(name)]
     return [name for name in ("bicubic", "backprojection", "tv", *trained) if name in only or not only]
 
 
@@ -76,7 +76,7 @@ def mismatch(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
             for method in methods(name, only):
                 if method == "sr3" and index % 2:
                     continue
-                with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.FAMILY):
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.TRAINED):
                     sr = upscalers.upscale(lr, method, factor=FACTOR, weights=name).float()
                 row = names | {"degradation": label, "method": method}
                 rows.append(row | {"psnr": _psnr(sr, hr), "ssim": _ssim(sr, hr)})

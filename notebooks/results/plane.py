@@ -25,9 +25,8 @@ from torch import Tensor
 import data_fetch
 from medsr_core import networks, tiling, upscalers
 from medsr_core.degradation import bicubic
-from medsr_core.measures import metrics, perception
+from medsr_core.measures import metrics, perception, tradeoff
 from medsr_workbook import studies
-from medsr_workbook.toys import tradeoff
 
 RESULT = Path(__file__).with_name("plane.json")
 SIDE = {"brain": 128, "fundus": 320}  # pixels of the middle that is restored
@@ -39,9 +38,9 @@ Restore = Callable[[list[Tensor]], list[Tensor]]  # LR images -> SR images
 def methods(weights: str, half: bool) -> Iterator[tuple[str, Restore]]:
     """Name and function of each method that has these weights."""
     for name in SINGLE:
-        if name in upscalers.CLASSICAL or weights in networks.available(name):
+        if name in networks.CLASSICAL or weights in networks.available(name):
             yield name, lambda lrs, name=name: [upscalers.upscale(lr, name, weights=weights) for lr in lrs]
-    for name in networks.ADVERSARIAL:
+    for name in (name for name, known in networks.TRAINED.items() if known.opponent):
         for amount in AMOUNTS:
             mixed = networks.interpolated(name, amount, weights=weights)
             yield f"{name} {amount:.0%}", lambda lrs, net=mixed: [tiling.upscale(net, x).clamp(0, 1) for x in lrs]

@@ -21,7 +21,7 @@ from torch import Tensor
 import data_fetch
 from medsr_core import degradation, networks, upscalers
 from medsr_core.measures import metrics
-from medsr_core.training.losses import Perceptual
+from medsr_core.networks.features import Perceptual
 from medsr_workbook import studies
 
 # what to score -> folder, weights, factor
@@ -43,7 +43,7 @@ def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> Non
         lr = D(hr).clamp(0, 1)
         answers = {"bicubic": upscalers.upscale(lr, "bicubic", factor=factor)}
         with torch.autocast("cpu", torch.bfloat16, enabled=half):  # networks only: D and SSIM need all their digits
-            for method in networks.FAMILY:
+            for method in networks.TRAINED:
                 if method != "sr3" and weights in networks.available(method, factor):
                     answers[method] = upscalers.upscale(lr, method, factor=factor, weights=weights).float()
             samples = upscalers.samples(lr, count, factor=factor, weights=weights, seed=1000 * index).float()

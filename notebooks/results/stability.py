@@ -82,7 +82,7 @@ def single(sr: Tensor, hr: Tensor, lr: Tensor, D: degradation.Separable, thresho
 
 def others(weights: str, factor: int) -> list[str]:
     """Deterministic methods with weights for this organ and factor."""
-    return [method for method in networks.FAMILY if method != "sr3" and weights in networks.available(method, factor)]
+    return [method for method in networks.TRAINED if method != "sr3" and weights in networks.available(method, factor)]
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from torch import Tensor
 
 import data_fetch
 from medsr_core import degradation, upscalers
-from medsr_core.measures import metrics, perception
-from medsr_core.training.losses import Perceptual
+from medsr_core.measures import intervals, metrics, perception
+from medsr_core.networks.features import Perceptual
 from medsr_workbook import studies
 
 FEW = (4, 5, 6, 8, 10, 12, 16, 25, 50)
@@ -71,7 +71,7 @@ def fewest(rows: list[dict]) -> dict[str, int]:
     def values(sampler: str, steps: int, key: str) -> list[float]:
         return [r[key] for r in rows if (r["sampler"], r["steps"]) == (sampler, steps) and r["image"] is not None]
 
-    usual = {key: metrics.bootstrap(values("ancestral", 100, key)) for key in METRICS}
+    usual = {key: intervals.bootstrap(values("ancestral", 100, key)) for key in METRICS}
     found = {}
     for sampler in ("dpm++", "ddim"):
         for steps in reversed(FEW):
@@ -82,7 +82,7 @@ def fewest(rows: list[dict]) -> dict[str, int]:
     return found
 
 
-def is_worse(metric: str, mean: float, usual: metrics.Interval) -> bool:
+def is_worse(metric: str, mean: float, usual: intervals.Interval) -> bool:
     """Outside the interval on the bad side; the power of fine detail, a ratio to HR's, has two bad sides."""
     bad_above = metric in ("consistency", "features", "spectrum") and mean > usual.high
     bad_below = metric in ("psnr", "ssim", "spectrum") and mean < usual.low

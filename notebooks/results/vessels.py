@@ -33,7 +33,7 @@ def study(folder: Path, only: list[str]) -> None:
         true, inside = vessels.segment(hr, threshold), vessels.field_of_view(hr, 13)
         for factor in (4, 8):
             lr = degradation.bicubic(factor)(hr).clamp(0, 1)
-            trained = [method for method in networks.FAMILY if "fundus" in networks.available(method, factor)]
+            trained = [method for method in networks.TRAINED if "fundus" in networks.available(method, factor)]
             for method in [m for m in ("HR", "bicubic", "tv", *trained) if m in only or not only]:
                 sr = hr if method == "HR" else upscalers.upscale(lr, method, factor=factor, weights="fundus")
                 found = vessels.segment(sr, threshold)

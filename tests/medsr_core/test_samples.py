@@ -9,8 +9,8 @@ import torch
 from medsr_core import degradation, diffusion, networks, training, upscalers
 from medsr_core.measures import metrics
 from medsr_core.networks.sr3 import bicubic_start
+from medsr_core.seeds import mix
 from medsr_core.training import loop, losses
-from medsr_core.training.patches import mix
 
 TINY = {"width": 4, "multipliers": (1, 2)}
 
@@ -30,10 +30,11 @@ def saved(path, method="sr3", seed=0, **changes):
 
 
 def train(folder, **changes):
-    settings = {"steps": 6, "network": {"width": 8, "multipliers": (1, 2), "channels": 1}, "batch": 4, "patch": 32,
-                "every": 2, "device": "cpu", "progress": False}  # fmt: skip
+    settings = {"steps": 6, "network": {"width": 8, "multipliers": (1, 2)}, "channels": 1, "batch": 4, "patch": 32,
+                "every": 2, "device": "cpu"}  # fmt: skip
     hr = (rand(1, 1, 48, 52) > 0.5).float()
-    return training.train("sr3", [[hr]], folder=folder, **(settings | changes))
+    options = {name: changes.pop(name) for name in ("start", "report", "resume") if name in changes}
+    return training.train(training.Run("sr3", **(settings | changes)), [[hr]], folder=folder, **options)
 
 
 def test_each_sample_of_a_batch_is_judged_at_its_own_level(tmp_path):

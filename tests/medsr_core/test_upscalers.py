@@ -8,7 +8,7 @@ import scipy.optimize
 import torch
 from PIL import Image
 
-from medsr_core import degradation, networks, upscalers
+from medsr_core import degradation, networks, restoration, upscalers
 from medsr_core.measures import metrics
 
 
@@ -19,7 +19,7 @@ def scan(*shape, seed=0):
     return (smooth > smooth.mean()).double() * 0.5 + 0.25
 
 
-@pytest.mark.parametrize("method", upscalers.CLASSICAL)
+@pytest.mark.parametrize("method", networks.CLASSICAL)
 @pytest.mark.parametrize(
     ("channels", "factor", "size"), [(1, 4, (9, 7)), (3, 2, (1, 5)), (1, 8, (1, 1)), (1, 1, (6, 6))]
 )
@@ -53,10 +53,10 @@ def test_answers_that_explain_the_measurement(method):
     D = degradation.bicubic(4)
     hr = scan(1, 3, 64, 48)
     lr = D(hr)
-    unclipped = upscalers.CLASSICAL[method](lr, 4)
+    unclipped = networks.METHODS[method].factory(lr, 4)
     assert metrics.consistency(unclipped, lr, D).max() < 1e-20
     assert metrics.consistency(upscalers.upscale(lr, "bicubic"), lr, D).max() > 1e-5
-    assert metrics.mse(unclipped, hr) < metrics.mse(upscalers.bicubic(lr, 4), hr)
+    assert metrics.mse(unclipped, hr) < metrics.mse(restoration.bicubic(lr, 4), hr)
 
 
 def test_tv_finds_the_least_total_variation():
@@ -64,7 +64,7 @@ def test_tv_finds_the_least_total_variation():
     D = degradation.bicubic(4)
     hr = scan(1, 1, 48, 1, seed=3)[0, 0, :, 0]
     lr = D(hr.reshape(1, 1, 48, 1).repeat(1, 1, 1, 48))
-    ours = upscalers.tv(lr, 4, iterations=1500)[0, 0, :, 0]
+    ours = restoration.tv(lr, 4, iterations=1500)[0, 0, :, 0]
     difference = np.diff(np.eye(48), axis=0)
     bounds = np.hstack([difference, -np.eye(47)]), np.hstack([-difference, -np.eye(47)])  # |x_i+1 - x_i| <= t_i
     best = scipy.optimize.linprog(
@@ -116,7 +116,7 @@ def tiny(method, path):
     return network.eval()
 
 
-@pytest.mark.parametrize("method", networks.FAMILY)
+@pytest.mark.parametrize("method", networks.TRAINED)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_trained_methods_keep_the_contract(method, channels, tmp_path):
     path = tmp_path / "tiny.safetensors"

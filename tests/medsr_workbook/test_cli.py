@@ -12,7 +12,7 @@ from PIL import Image
 
 from medsr_core import images, networks, upscalers
 from medsr_core.degradation import bicubic
-from medsr_core.training.losses import Perceptual
+from medsr_core.networks.features import Perceptual
 from medsr_workbook.commands.main import main
 
 
@@ -47,7 +47,7 @@ def test_every_command_has_help(command):
 @pytest.mark.parametrize("command", ["enhance", "evaluate"])
 def test_help_lists_the_methods_there_are(command):
     text = medsr(command, "--help").output
-    assert [name for name in upscalers.METHODS if name not in text] == []
+    assert [name for name in networks.METHODS if name not in text] == []
 
 
 def test_version_is_the_packages():

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from medsr_core import degradation
-from medsr_core.measures.metrics import Interval
+from medsr_core.measures.intervals import Interval
 from medsr_workbook import figures, widgets
 from medsr_workbook.toys import ring
 

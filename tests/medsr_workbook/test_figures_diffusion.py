@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medsr_core import diffusion
-from medsr_core.measures.metrics import Interval
+from medsr_core.measures.intervals import Interval
 from medsr_core.networks.sr3 import PAPER, SR3, TEACHING
 from medsr_workbook import figures, widgets
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medsr_core.measures.metrics import Interval
+from medsr_core.measures.intervals import Interval
 from medsr_workbook import exercises, figures
-from medsr_workbook.toys import tradeoff
+from medsr_workbook.toys import gaussian
 
 
 def point(x, y):
@@ -38,9 +38,9 @@ def test_toy_draws_the_bound_and_the_students_answer():
     axes = figures.perception.toy(0.7, a=0.8, b=0.2).axes[0]
     curves = {line.get_label(): line for line in axes.lines}
     depth = curves["the bound"].get_ydata()
-    assert np.allclose(curves["the bound"].get_xdata(), [tradeoff.bound(p, noise=0.7) for p in depth])
+    assert np.allclose(curves["the bound"].get_xdata(), [gaussian.bound(p, noise=0.7) for p in depth])
     answer = curves["your answer"]
-    assert (answer.get_xdata()[0], answer.get_ydata()[0]) == tradeoff.answer(0.8, 0.2, noise=0.7)
+    assert (answer.get_xdata()[0], answer.get_ydata()[0]) == gaussian.answer(0.8, 0.2, noise=0.7)
     assert "your answer" not in {line.get_label() for line in figures.perception.toy(0.7).axes[0].lines}
 
 

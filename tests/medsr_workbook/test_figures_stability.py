@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from medsr_core.measures.metrics import Interval
+from medsr_core.measures.intervals import Interval
 from medsr_core.measures.stability import Reliability
 from medsr_workbook import figures
 

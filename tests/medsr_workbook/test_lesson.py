@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medsr_core import degradation, diffusion, upscalers
+from medsr_core import degradation, diffusion, restoration, upscalers
 from medsr_workbook import exercises, lesson
 from medsr_workbook.lesson import A_DATA_SET, between, check_parameters, one_of
 
@@ -89,8 +89,8 @@ def says(capsys, check, answer):
     ("check", "wrong", "hint"),
     [
         (exercises.check_upscaler, lambda lr, factor: lr, "4 H"),
-        (exercises.check_upscaler, lambda lr, factor: upscalers.bicubic(lr, factor), "Degrade your answer"),
-        (exercises.check_upscaler, lambda lr, factor: upscalers.bicubic(lr, factor) * float("nan"), "NaN"),
+        (exercises.check_upscaler, lambda lr, factor: restoration.bicubic(lr, factor), "Degrade your answer"),
+        (exercises.check_upscaler, lambda lr, factor: restoration.bicubic(lr, factor) * float("nan"), "NaN"),
         (exercises.check_upscaler, lambda lr: lr, "TypeError"),
         (exercises.check_projection, lambda x, y, D: x, "not y yet"),
         (exercises.check_projection, lambda x, y, D: D.pinv(y, (64, 64)), "cannot see is gone"),

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from medsr_core.measures import metrics
+from medsr_core.measures import intervals
 from medsr_workbook import studies
 
 ROWS = [
@@ -24,7 +24,7 @@ def test_rows_are_loaded_and_chosen_by_name(tmp_path):
 
 
 def test_means_and_differences_with_their_intervals():
-    assert studies.mean(ROWS, "psnr", method="tv") == metrics.bootstrap([30.0, 32.0])
+    assert studies.mean(ROWS, "psnr", method="tv") == intervals.bootstrap([30.0, 32.0])
     found = studies.difference(ROWS, "psnr", {"method": "sr3"}, {"method": "tv"})
     assert found.mean == -1.0 and found.n == 1
     repeated = [*ROWS, ROWS[0] | {"psnr": 50.0}]
@@ -53,14 +53,14 @@ def test_a_table_of_differences_has_each_pair_against_its_base():
 
 def test_subjects_are_drawn_whole():
     rows = [{"image": str(i), "subject": "ab"[i // 8], "psnr": float(i // 8)} for i in range(16)]
-    assert studies.mean(rows, "psnr") == metrics.bootstrap(
+    assert studies.mean(rows, "psnr") == intervals.bootstrap(
         [row["psnr"] for row in rows], groups=[row["subject"] for row in rows]
     )
 
 
 def test_intervals_in_words():
-    assert studies.signed(metrics.Interval(1.234, -0.5, 2.0, 3)) == "+1.23 [-0.50, +2.00]"
-    assert studies.plain(metrics.Interval(0.9, 0.85, 0.95, 3), 1) == "0.9 [0.8, 0.9]"
+    assert studies.signed(intervals.Interval(1.234, -0.5, 2.0, 3)) == "+1.23 [-0.50, +2.00]"
+    assert studies.plain(intervals.Interval(0.9, 0.85, 0.95, 3), 1) == "0.9 [0.8, 0.9]"
 
 
 def test_a_study_replaces_its_own_rows_and_keeps_the_others(tmp_path):

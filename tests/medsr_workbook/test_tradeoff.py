@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from medsr_core import networks
-from medsr_workbook.toys import tradeoff
+from medsr_core.measures import tradeoff
+from medsr_workbook.toys import gaussian
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.5, 0.0), (0.4, 0.6), (1.0, 0.2)])
 def test_answers_are_where_a_simulation_finds_them(a, b):
     truth, error, fresh = torch.randn(3, 400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     made = a * (truth + 0.8 * error) + b * fresh
-    distortion, perception = tradeoff.answer(a, b, noise=0.8)
+    distortion, perception = gaussian.answer(a, b, noise=0.8)
     assert distortion == pytest.approx((made - truth).square().mean().item(), rel=0.01)
     transport = (made.sort().values - truth.sort().values).square().mean().sqrt()  # optimal in one dimension
     assert perception == pytest.approx(transport.item(), abs=0.01)
@@ -24,21 +25,21 @@ def test_no_answer_is_below_the_bound_and_some_are_on_it(noise):
     gaps = []
     for a in torch.linspace(0, 1.5, 151).tolist():
         for b in torch.linspace(0, 1.5, 31).tolist():
-            distortion, perception = tradeoff.answer(a, b, noise=noise)
-            gaps.append(distortion - tradeoff.bound(perception, noise=noise))
+            distortion, perception = gaussian.answer(a, b, noise=noise)
+            gaps.append(distortion - gaussian.bound(perception, noise=noise))
     assert min(gaps) > -1e-12
     best = 1 / (1 + noise**2)
     for share in (0, 0.3, 1):  # from the posterior mean to the same, stretched to the truth's spread
         a = best + share * (math.sqrt(best) - best)
-        distortion, perception = tradeoff.answer(a, 0, noise=noise)
-        assert distortion == pytest.approx(tradeoff.bound(perception, noise=noise))
+        distortion, perception = gaussian.answer(a, 0, noise=noise)
+        assert distortion == pytest.approx(gaussian.bound(perception, noise=noise))
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])
 def test_a_mean_of_samples_loses_what_theory_says(count):
-    best = tradeoff.posterior_mean(noise=0.7)
+    best = gaussian.posterior_mean(noise=0.7)
     assert best.distortion == pytest.approx(0.49 / 1.49)
-    distortion, perception = tradeoff.mean_of_samples(count, noise=0.7)
+    distortion, perception = gaussian.mean_of_samples(count, noise=0.7)
     assert distortion == pytest.approx((1 + 1 / count) * best.distortion)
     assert perception < best.perception and (count > 1 or perception < 1e-12)
 
@@ -71,13 +72,13 @@ def test_points_are_shares_of_bicubics_error_image_by_image():
         with pytest.raises(ValueError, match=r"there are .*spectrum, kernel distance|there are no rows"):
             tradeoff.points(wrong, measure)
     with pytest.raises(ValueError, match="0 samples"):
-        tradeoff.mean_of_samples(0, noise=0.7)
+        gaussian.mean_of_samples(0, noise=0.7)
 
 
-@pytest.mark.parametrize("method", networks.ADVERSARIAL)
+@pytest.mark.parametrize("method", [name for name, known in networks.TRAINED.items() if known.opponent])
 def test_interpolated_weights_go_from_one_network_to_the_other(method):
     lr = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    start = networks.load(networks.ADVERSARIAL[method], weights="brain")
+    start = networks.load(networks.METHODS[method].starts_from, weights="brain")
     end = networks.load(method, weights="brain")
     torch.testing.assert_close(networks.interpolated(method, 0, weights="brain")(lr), start(lr))
     torch.testing.assert_close(networks.interpolated(method, 1, weights="brain")(lr), end(lr))

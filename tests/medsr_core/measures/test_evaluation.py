@@ -9,6 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from data_fetch.sets import Entry, ImageSet
 from medsr_core import degradation, networks, upscalers
 from medsr_core.measures import evaluation
+from medsr_workbook import tables
 
 FACTOR = 4
 
@@ -31,7 +32,7 @@ def image_set(*pixels, subjects=None):
 @pytest.mark.parametrize(("channels", "eight_bit"), [(1, False), (3, False), (1, True)])
 def test_scores_are_the_protocol_computed_by_scikit_image(channels, eight_bit):
     stored = image(61, 70, channels)
-    (score,) = evaluation.evaluate(image_set(stored), ["lanczos"], factor=FACTOR, eight_bit=eight_bit, progress=False)
+    (score,) = evaluation.evaluate(image_set(stored), ["lanczos"], factor=FACTOR, eight_bit=eight_bit)
 
     hr = stored[..., :60, :68]
     lr = degradation.bicubic(FACTOR)(hr).clamp(0, 1)
@@ -51,14 +52,14 @@ def test_scores_are_the_protocol_computed_by_scikit_image(channels, eight_bit):
 def test_eight_bits_cost_consistency():
     scans = image_set(image(64, 64))
     exact, rounded = (
-        evaluation.evaluate(scans, ["backprojection"], eight_bit=flag, progress=False)[0]["consistency"]
+        evaluation.evaluate(scans, ["backprojection"], eight_bit=flag)[0]["consistency"]
         for flag in (False, True)
     )
     assert exact < rounded / 10
 
 
 def test_rows_have_what_item_promises_and_every_image_meets_every_method():
-    scores = evaluation.evaluate(image_set(image(40, 40), image(48, 44, 3)), ["nearest", "bicubic"], progress=False)
+    scores = evaluation.evaluate(image_set(image(40, 40), image(48, 44, 3)), ["nearest", "bicubic"])
     assert [(row["image"], row["method"]) for row in scores] == [
         (name, method) for name in ("image-0", "image-1") for method in ("nearest", "bicubic")
     ]
@@ -69,7 +70,7 @@ def test_rows_have_what_item_promises_and_every_image_meets_every_method():
 
 def test_exactly_restored_image_is_null_in_json_and_left_out_of_the_mean(tmp_path):
     black = torch.zeros(1, 1, 40, 40)
-    scores = evaluation.evaluate(image_set(black, image(40, 40)), ["nearest"], progress=False)
+    scores = evaluation.evaluate(image_set(black, image(40, 40)), ["nearest"])
     assert scores[0]["psnr"] is None and math.isfinite(scores[1]["psnr"])
     evaluation.write_json(scores, tmp_path / "deep" / "scores.json")
     assert json.loads((tmp_path / "deep" / "scores.json").read_text()) == scores
@@ -77,15 +78,15 @@ def test_exactly_restored_image_is_null_in_json_and_left_out_of_the_mean(tmp_pat
     assert row["psnr"].mean == pytest.approx(scores[1]["psnr"]) and row["psnr"].n == 1 and row["n"] == 2
     (row,) = evaluation.summary(scores[:1])
     assert row["psnr"] is None
-    evaluation.table(scores[:1])
+    tables.table(scores[:1])
 
 
 def test_too_small_image_is_left_out_by_name_and_none_left_is_an_error():
     short = image(40, 19)  # cropped to 16 columns, less two borders of 4: 8 are left of SSIM's 11
     with pytest.raises(ValueError, match="at least 19x19"), pytest.warns(UserWarning, match="image-0 left out"):
-        evaluation.evaluate(image_set(short), ["nearest"], progress=False)
+        evaluation.evaluate(image_set(short), ["nearest"])
     with pytest.warns(UserWarning, match="image-0 left out"):
-        scores = evaluation.evaluate(image_set(short, image(20, 20)), ["nearest"], progress=False)
+        scores = evaluation.evaluate(image_set(short, image(20, 20)), ["nearest"])
     assert [row["image"] for row in scores] == ["image-1"]
 
 
@@ -96,7 +97,7 @@ def test_unknown_method_is_refused_before_an_image_is_opened(methods):
 
     scans = ImageSet("x", "", "", "", "", (Entry("a", "a", never),))
     with pytest.raises(ValueError, match=r"known methods: nearest, .*tv"):
-        evaluation.evaluate(scans, methods, progress=False)
+        evaluation.evaluate(scans, methods)
 
 
 def scores_of(values, subjects, method="bicubic"):
@@ -113,7 +114,7 @@ def test_a_cascade_is_scored_like_any_method(tmp_path):
     for path in paths:
         networks.save(networks.create("regression", channels=1, factor=2, width=8, multipliers=(1, 2)), path)
     weights, scans = ",".join(map(str, paths)), image_set(image(64, 64))
-    (row,) = evaluation.evaluate(scans, ["regression"], factor=4, weights=weights, progress=False)
+    (row,) = evaluation.evaluate(scans, ["regression"], factor=4, weights=weights)
     hr = scans[0].pixels
     sr = upscalers.upscale(degradation.bicubic(4)(hr).clamp(0, 1), "regression", weights=weights)
     crop = (slice(None), slice(None), slice(4, -4), slice(4, -4))
@@ -155,6 +156,6 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
 
 
 def test_html_table_has_every_method():
-    scores = evaluation.evaluate(image_set(image(40, 40)), ["nearest", "bicubic"], progress=False)
-    fragment = evaluation.html_table(scores)
+    scores = evaluation.evaluate(image_set(image(40, 40)), ["nearest", "bicubic"])
+    fragment = tables.html_table(scores)
     assert "nearest" in fragment and "bicubic" in fragment and "<pre>" in fragment

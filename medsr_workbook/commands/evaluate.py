@@ -1,0 +1,63 @@
+"""The command `medsr evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medsr_workbook.commands.options import DEFAULT_METHODS, WEIGHTS, ListsMethods, check_writable
+
+
+@click.command(cls=ListsMethods)
+@click.option("--data", required=True, metavar="NAME_OR_FOLDER", help="A data set (see: medsr data list) or your own.")
+@click.option("--methods", default=DEFAULT_METHODS, show_default=True, help="Names with commas between them.")
+@click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="HR side / LR side.")
+@WEIGHTS
+@click.option("--limit", type=click.IntRange(min=1), help="Score at most so many images, spread over the set.")
+@click.option("--split", help="Score only the subjects of train, validation or test.")
+@click.option("--subjects", multiple=True, metavar="SUBJECT", help="Score only subjects whose names start so.")
+@click.option("--features", is_flag=True, help="Measure the distance of ImageNet features (EfficientNet-lite0) too.")
+@click.option("--eight-bit", is_flag=True, help="Round LR and SR to 8 bits, as if stored in 8-bit files.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write each image's scores here, as JSON.")
+def evaluate(
+    data: str,
+    methods: str,
+    factor: int,
+    weights: str,
+    limit: int | None,
+    split: str | None,
+    subjects: tuple[str, ...],
+    features: bool,
+    eight_bit: bool,
+    out: Path | None,
+) -> None:
+    """Score methods on a data set.
+
+    Makes LR images from it, restores them and compares with the originals. Prints mean PSNR, SSIM and consistency with
+    95 % bootstrap intervals.
+
+    The protocol: images in [0, 1], gray or RGB as stored, cropped to a multiple of the factor; LR by antialiased
+    bicubic; no rounding to 8 bits unless asked; a border of FACTOR pixels is not counted.
+    """
+    from rich.console import Console
+
+    import data_fetch
+    from medsr_core.measures import evaluation
+    from medsr_workbook import progress, tables
+
+    names = evaluation.check_methods(methods.split(","))
+    if out is not None:
+        check_writable(out)
+    scans = data_fetch.load(data, split=split, limit=None if subjects else limit)
+    if subjects:
+        scans = scans.of_subjects(subjects, limit=limit)
+    with progress.bar() as report:
+        scores = evaluation.evaluate(
+            scans, names, factor=factor, weights=weights, eight_bit=eight_bit, features=features, report=report
+        )
+    if out is not None:
+        evaluation.write_json(scores, out)
+    tables.show(scores, Console())
+    if out is not None:
+        click.echo(f"{len(scores)} scores in {out}")
