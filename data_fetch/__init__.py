@@ -17,10 +17,12 @@ from typing import Any
 from data_fetch.catalogue import SOURCES
 from data_fetch.embedded import embedded_set, names
 from data_fetch.fetched import fetched_set, mask_set, parse
-from data_fetch.folder import folder_set
+from data_fetch.folder import folder_set, person
 from data_fetch.sets import SPLITS, DataError, ImageSet, Scan, spread
 
-__all__ = ["SOURCES", "SPLITS", "DataError", "ImageSet", "Scan", "describe", "load", "masks", "names", "parse"]
+__all__ = [
+    "SOURCES", "SPLITS", "DataError", "ImageSet", "Scan", "describe", "load", "masks", "names", "parse", "person",
+]  # fmt: skip
 
 _NO_SKIN = (
     "skin: no package carries dermoscopy pictures, so none are embedded. The public ISIC archive has them: "

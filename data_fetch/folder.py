@@ -20,6 +20,11 @@ _MANY_VOLUMES = 24
 _Look = tuple[int, ...] | None | Exception
 
 
+def person(subject: str) -> str:
+    """Both eyes of a child, and all frames of a heart, are one subject: Image_09L is Image_09."""
+    return re.sub(r"(?<=\d)[LR]$|(PRE|POST)(_.*)?$", "", subject)
+
+
 def folder_set(path: Path, split: str, limit: int | None = None) -> ImageSet:
     """Every image, slice and frame below `path` (recursive, sorted; hidden files and `._*` skipped).
 

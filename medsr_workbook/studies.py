@@ -7,7 +7,6 @@ by image: what one method was not asked about does not count for the other.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,9 @@ from medsr_core.measures.intervals import Interval, bootstrap, paired
 
 Row = dict[str, Any]
 
-# Subjects that no training of the shipped weights saw, by the start of their names: those of the model cards.
-HELD_OUT = {
-    "brain": ["TCGA-FG-6692"],
-    "fundus": ["Image_09", "Image_10"],
-    "skin": ["ISIC_02", "ISIC_03"],
-    "heart": ["MF0309", "MF0311"],
-}
+ORGANS = ("brain", "fundus", "skin", "heart")  # the sets that the shipped weights were trained on
 
 # --- making a study -------------------------------------------------------------------------------------------------
-
-
-def person(subject: str) -> str:
-    """Both eyes of a child, and all frames of a heart, are one subject: Image_09L is Image_09."""
-    return re.sub(r"(?<=\d)[LR]$|(PRE|POST)(_.*)?$", "", subject)
 
 
 def middle(pixels: Tensor, side: int) -> Tensor:

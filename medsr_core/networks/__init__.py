@@ -5,6 +5,7 @@ a gray image and returns the mean of its three outputs; a one-channel network re
 turn one into the other, with the same output on gray images.
 """
 
+from medsr_core.networks.cards import held_out
 from medsr_core.networks.methods import CLASSICAL, METHODS, TRAINED, Method, create, create_discriminator
 from medsr_core.networks.surgery import as_colour, as_gray, copy_of, interpolated
 from medsr_core.networks.weights import (
@@ -25,6 +26,6 @@ from medsr_core.networks.weights import (
 
 __all__ = [
     "CLASSICAL", "FOLDER", "METHODS", "TRAINED", "Method", "Network", "WeightsError", "about", "annotate", "as_colour",
-    "as_gray", "available", "copy_of", "create", "create_discriminator", "interpolated", "load", "path_of",
+    "as_gray", "available", "copy_of", "create", "create_discriminator", "held_out", "interpolated", "load", "path_of",
     "read_checked", "save", "shipped", "weights_for", "write_atomically",
 ]  # fmt: skip

@@ -1,9 +1,9 @@
 """Model cards: what a weights file says of itself in its header, for people to read.
 
-The header holds, beside architecture and arguments: `method`, `data` (a list with name, licence, images, subjects),
-`held_out` (names or beginnings of names of subjects that no training saw), `recipes` (the runs that made it, one after
-the other, as arguments of `training.Run`), `scores` (protocol, rows) and `notes`. Files from before have less; a card
-says what is not known.
+The header holds, beside architecture and arguments: `method`, `data` (a list with name, title, licence, images,
+subjects), `held_out` (names or beginnings of names of subjects that no training saw), `recipes` (the runs that made it,
+one after the other, as arguments of `training.Run`), `trained` (how, where a recipe cannot say it), `scores` (protocol,
+rows) and `notes`. Files from before have less; a card says what is not known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def card(weights: str | Path) -> str:
     lines = [
         f"# {path.stem}",
         "",
-        f"{known.about if known else method}; for enlarging images {factor} times.".capitalize(),
+        f"{known.about[0].upper() + known.about[1:] if known else method}; for enlarging images {factor} times.",
         "A teaching model, not a diagnostic device: what it adds to a scan is guessed.",
         "",
         "| | |",
@@ -90,8 +90,9 @@ def _words(arguments: Mapping[str, Any]) -> str:
 
 
 def _data(each: Mapping[str, Any]) -> str:
-    count = f", {each['images']} images of {each['subjects']} subjects" if each.get("images") else ""
-    return f"{each['name']} ({each.get('licence') or 'licence ' + UNKNOWN}{count})"
+    counts = [f"{n} {what}{'s' * (n != 1)}" for what in ("image", "subject") if (n := each.get(f"{what}s"))]
+    licence = each.get("licence") or f"licence {UNKNOWN}"
+    return f"{each.get('title') or each['name']} ({', '.join([licence, *counts])})"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -81,16 +81,17 @@ METHODS: dict[str, Method] = {
         Method("tv", "classical", "the least total variation among all images with D(SR) = LR", restoration.tv),
         Method("srresnet", "SRGAN", "SRGAN's generator, trained for pixel error", srgan.Generator,
                SRGAN, {"pixel": 1.0}),
-        Method("srgan", "SRGAN", "the same network, trained on against SRGAN's discriminator", srgan.Generator,
+        Method("srgan", "SRGAN", "SRGAN's generator, trained on against its discriminator", srgan.Generator,
                SRGAN, GAME, starts_from="srresnet", opponent=srgan.Discriminator),
         Method("medgan-pixel", "medical GAN", "the medical GAN's generator, trained for pixel error", medgan.Generator,
                MEDGAN, {"pixel": 1.0}),
-        Method("medgan", "medical GAN", "the same, trained on against its discriminator", medgan.Generator,
+        Method("medgan", "medical GAN", "the medical GAN's generator, trained on against its discriminator",
+               medgan.Generator,
                MEDGAN, GAME | {"pixel": 1.0},  # "an extra loss term": ours is the pixel error
                starts_from="medgan-pixel", opponent=medgan.Discriminator),
         Method("regression", "SR3", "SR3's U-Net, asked once, trained for squared error", sr3.Regression,
                SR3, {"mse": 1.0}, sees="bicubic"),
-        Method("sr3", "SR3", "the same U-Net, trained to remove noise: walks from noise to an image", sr3.SR3,
+        Method("sr3", "SR3", "SR3's U-Net, trained to remove noise: walks from noise to an image", sr3.SR3,
                SR3, {"mse": 1.0}, sees="bicubic", samples=True),
     )
 }  # fmt: skip

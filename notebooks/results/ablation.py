@@ -22,7 +22,7 @@ from medsr_core import networks, training
 from medsr_core.measures import evaluation
 from medsr_workbook import studies
 
-HELD_OUT = studies.HELD_OUT["brain"]
+HELD_OUT = networks.held_out("brain")
 VARIANTS = {"full": {}} | {name: {name: False} for name in ("multi_scale", "two_step", "third_stage", "skips")}
 OPPONENTS = {"full": {}} | {name: {name: False} for name in ("extra_depth", "channel_residuals", "skips")}
 OPPONENTS["none of them"] = dict.fromkeys(("extra_depth", "channel_residuals", "skips"), False)

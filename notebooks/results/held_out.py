@@ -23,10 +23,11 @@ KEPT = ("data", "image", "subject", "method", "psnr", "ssim", "consistency", "fe
 def study(folder: Path, limit: int) -> list[dict]:
     """One row per image, method and weights."""
     rows = []
-    for name, subjects in studies.HELD_OUT.items():
+    for name in studies.ORGANS:
+        subjects = networks.held_out(name)
         scans = data_fetch.load(folder / name).of_subjects(subjects, limit=limit)
         plan = {"none": ["bicubic", "backprojection"]}
-        for weights in (*studies.HELD_OUT, "general"):
+        for weights in (*studies.ORGANS, "general"):
             own = weights in (name, "general")
             methods = list(networks.TRAINED) if own else ["medgan-pixel"]
             plan[weights] = [method for method in methods if weights in networks.available(method)]
@@ -37,7 +38,7 @@ def study(folder: Path, limit: int) -> list[dict]:
                 scores = evaluation.evaluate(scans, methods, weights=weights, features=True)
                 for row in scores:
                     kept = studies.short({key: row[key] for key in KEPT})
-                    rows.append(kept | {"subject": studies.person(row["subject"]), "weights": weights})
+                    rows.append(kept | {"subject": data_fetch.person(row["subject"]), "weights": weights})
     return rows
 
 

@@ -36,12 +36,12 @@ RESULT = Path(__file__).with_name("lesions.json")
 def study(folder: Path, limit: int, wanted: list[str], bf16: bool) -> None:
     """Store the rows of every image."""
     for name, contrast in CONTRAST.items():
-        for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
+        for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(networks.held_out(name), limit=limit)):
             hr = studies.middle(scan.pixels, SIDE[name])
             places = lesions.sites(hr, 6, seed=index)
             if len(places) < 3:
                 continue
-            names, rows = {"data": name, "image": scan.name, "subject": studies.person(scan.subject)}, []
+            names, rows = {"data": name, "image": scan.name, "subject": data_fetch.person(scan.subject)}, []
             for method in [m for m in methods(name) if m in wanted or not wanted]:
                 found = test(hr, places, contrast, restorer(method, name, index, bf16))
                 rows += [names | {"method": method} | row for row in found]

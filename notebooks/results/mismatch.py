@@ -61,8 +61,8 @@ def held_out(folder: Path, limit: int) -> Iterator[tuple[str, int, dict, torch.T
     for name, side in SIDE.items():
         if not (folder / name).is_dir():
             continue
-        for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
-            names = {"data": name, "image": scan.name, "subject": studies.person(scan.subject)}
+        for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(networks.held_out(name), limit=limit)):
+            names = {"data": name, "image": scan.name, "subject": data_fetch.person(scan.subject)}
             yield name, index, names, studies.middle(scan.pixels, side)
             print(name, scan.name, flush=True)
 
@@ -103,7 +103,7 @@ def projection(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
 def contrast(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
     """One row per slice, target contrast and way to restore it. The guide is the patient's sharp T1."""
     D, rows = degradation.bicubic(FACTOR), []
-    patient = folder / "brain" / studies.HELD_OUT["brain"][0]
+    patient = folder / "brain" / networks.held_out("brain")[0]
     t1 = images.read(patient / "t1.nii.gz").pixels
     for target in ("fla", "t2", "t1c"):
         volume = images.read(patient / f"{target}.nii.gz").pixels

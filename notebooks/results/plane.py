@@ -62,10 +62,10 @@ def methods(weights: str, half: bool) -> Iterator[tuple[str, Restore]]:
 def study(folder: Path, name: str, wanted: list[str], known: set[str], half: bool) -> Iterator[dict]:
     """One row per method that is not `known` or is `wanted`."""
     scans = data_fetch.load(folder / name)
-    held = scans.of_subjects(studies.HELD_OUT[name], limit=48)
-    rest = sorted({e.subject for e in scans.entries if not e.subject.startswith(tuple(studies.HELD_OUT[name]))})
+    held = scans.of_subjects(networks.held_out(name), limit=48)
+    rest = sorted({e.subject for e in scans.entries if not e.subject.startswith(tuple(networks.held_out(name)))})
     ours, others = (held[::2], held[1::2]) if name == "brain" else (held, scans.of_subjects(rest))
-    truths, subjects = middles(ours, SIDE[name]), [studies.person(entry.subject) for entry in ours.entries]
+    truths, subjects = middles(ours, SIDE[name]), [data_fetch.person(entry.subject) for entry in ours.entries]
     lrs = [bicubic(4)(hr).clamp(0, 1) for hr in truths]
     training = middles(scans.of_subjects(rest, limit=60), SIDE[name])
     scene = perception.NaturalScene().fit(training)

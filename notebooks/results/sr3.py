@@ -38,7 +38,7 @@ def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> Non
     name, weights, factor = SETTINGS[setting]
     side = 176 if name == "brain" else 256
     D, perceptual = degradation.bicubic(factor), Perceptual()
-    for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
+    for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(networks.held_out(name), limit=limit)):
         hr = studies.middle(scan.pixels, min(side, min(scan.pixels.shape[-2:]) // 16 * 16))
         lr = D(hr).clamp(0, 1)
         answers = {"bicubic": upscalers.upscale(lr, "bicubic", factor=factor)}
@@ -51,7 +51,7 @@ def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> Non
         answers |= {f"sr3 mean of {2**k}": samples[: 2**k].mean(0) for k in range(1, count.bit_length())}
         rows = []
         for method, sr in answers.items():
-            row = {"setting": setting, "image": scan.name, "subject": studies.person(scan.subject), "method": method}
+            row = {"setting": setting, "image": scan.name, "subject": data_fetch.person(scan.subject), "method": method}
             if method == "sr3":  # one sample's scores: the mean over all samples, since each is a fair draw
                 each = [score(sample, hr, lr, D, perceptual) for sample in samples]
                 values = {key: sum(one[key] for one in each) / count for key in each[0]}

@@ -29,10 +29,10 @@ RESULT = Path(__file__).with_name("stability.json")
 def study(folder: Path, name: str, factor: int, limit: int, count: int, bf16: bool) -> None:
     """Store the rows of one organ and factor."""
     D, deterministic = degradation.bicubic(factor), ("bicubic", "tv", *others(name, factor))
-    for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(studies.HELD_OUT[name], limit=limit)):
+    for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(networks.held_out(name), limit=limit)):
         hr = studies.middle(scan.pixels, SIDE[name])
         lr = D(hr).clamp(0, 1)
-        names = {"data": name, "factor": factor, "image": scan.name, "subject": studies.person(scan.subject)}
+        names = {"data": name, "factor": factor, "image": scan.name, "subject": data_fetch.person(scan.subject)}
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             samples = upscalers.samples(lr, count, factor=factor, weights=name, seed=index).float()
         threshold = THRESHOLD[name]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import data_fetch
-from medsr_core import degradation, upscalers
+from medsr_core import degradation, networks, upscalers
 from medsr_core.measures import intervals, metrics, perception
 from medsr_core.networks.features import Perceptual
 from medsr_workbook import studies
@@ -35,7 +35,7 @@ METRICS = ("psnr", "ssim", "consistency", "features", "spectrum")
 
 def pieces(folder: Path) -> tuple[Tensor, Tensor]:
     """HR pieces (16, 1, 128, 128) of the held-out patient, from the middle of the head, and 48 of other slices."""
-    scans = data_fetch.load(folder / "brain").of_subjects(studies.HELD_OUT["brain"], limit=64)
+    scans = data_fetch.load(folder / "brain").of_subjects(networks.held_out("brain"), limit=64)
     cut = torch.cat([studies.middle(scan.pixels, 128) for scan in scans])
     mine = torch.arange(64) % 4 == 2
     return cut[mine], cut[~mine]

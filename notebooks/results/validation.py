@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 import data_fetch
+from medsr_core import networks
 from medsr_core.degradation import crop_to_multiple
 from medsr_core.measures import distortions, metrics, perception
 from medsr_workbook import studies
@@ -29,7 +30,8 @@ CASES += [(name, target) for name in ("blur", "noise") for target in (33, 36)]
 def study(folder: Path, limit: int) -> list[dict]:
     """One row per data set, measure and distortion."""
     rows = []
-    for name, subjects in studies.HELD_OUT.items():
+    for name in studies.ORGANS:
+        subjects = networks.held_out(name)
         scans = data_fetch.load(folder / name)
         truths = pictures(scans.of_subjects(subjects, limit=limit), name)
         rest = [entry for entry in scans.entries if not entry.subject.startswith(tuple(subjects))]

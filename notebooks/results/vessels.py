@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import data_fetch
 from medsr_core import degradation, images, networks, upscalers
 from medsr_core.measures import metrics, vessels
 from medsr_workbook import studies
@@ -37,7 +38,7 @@ def study(folder: Path, only: list[str]) -> None:
             for method in [m for m in ("HR", "bicubic", "tv", *trained) if m in only or not only]:
                 sr = hr if method == "HR" else upscalers.upscale(lr, method, factor=factor, weights="fundus")
                 found = vessels.segment(sr, threshold)
-                row = {"image": name, "subject": studies.person(name), "factor": factor, "method": method}
+                row = {"image": name, "subject": data_fetch.person(name), "factor": factor, "method": method}
                 row |= {"dice": round(vessels.dice(found, mask, inside), 4)}
                 row |= {"dice_hr": round(vessels.dice(found, true, inside), 4)}
                 psnr = None if method == "HR" else round(metrics.psnr(sr, hr, data_range=1.0).item(), 3)

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+import data_fetch
 from medsr_core.measures import intervals
 from medsr_workbook import studies
 
@@ -85,4 +86,4 @@ def test_the_middle_of_an_image_and_the_person_behind_a_file():
     assert studies.middle(image, 3).tolist() == [[[[9, 10, 11], [16, 17, 18], [23, 24, 25]]]]
     assert studies.middle(image, 6).shape == (1, 1, 5, 6) and studies.middle(image, 9).shape == image.shape
     people = {"Image_09L": "Image_09", "TCGA-FG-6692": "TCGA-FG-6692", "MF0309PRE_2": "MF0309", "AURORA": "AURORA"}
-    assert {name: studies.person(name) for name in people} == people
+    assert {name: data_fetch.person(name) for name in people} == people
