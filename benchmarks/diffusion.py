@@ -64,7 +64,7 @@ def scan(size: int) -> None:
         start = time.perf_counter()
         upscalers.upscale(lr, "sr3", weights="brain")
     seconds = time.perf_counter() - start
-    print(f"{size}x{size} to {4 * size}x{4 * size}, {upscalers.STEPS} steps, brain weights: {seconds:.1f} s")
+    print(f"{size}x{size} to {4 * size}x{4 * size}, {upscalers.DEFAULT_STEPS} steps, brain weights: {seconds:.1f} s")
 
 
 def main() -> None:

@@ -25,19 +25,19 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[Tensor], Tensor]  # y -> noise of its shape; torch.randn_like, or noise from a seed
 Report = Callable[[int, Tensor, Tensor], None]  # called after each step with its number, y and the estimate of y_0
 
-STEPS = 2000  # T of SR3
+T = 2000  # steps of SR3
 LAST_LEVEL = 4e-5  # g_T: what SR3's linear schedule ends with
 
 # --- schedules ------------------------------------------------------------------------------------------------------
 
 
-def linear(steps: int = STEPS, first: float = 1e-6, last: float = 1e-2) -> Tensor:
+def linear(steps: int = T, first: float = 1e-6, last: float = 1e-2) -> Tensor:
     """beta_t = 1 - a_t rises linearly (Ho et al. 2020). Other than 2000 steps are longer or shorter ones (ours)."""
     betas = torch.linspace(first, last, max(steps, 2), dtype=torch.float64)
     return _from_betas(betas if steps > 1 else betas.mean(0, keepdim=True))
 
 
-def warm_up(steps: int = STEPS, first: float = 1e-6, last: float = 5.4e-3, share: float = 0.1) -> Tensor:
+def warm_up(steps: int = T, first: float = 1e-6, last: float = 5.4e-3, share: float = 0.1) -> Tensor:
     """beta_t rises during a share of the steps and then stays (DDPM's code; `last` ours, to end at the same g_T)."""
     rise = round(share * steps)
     betas = torch.full((steps,), last, dtype=torch.float64)
@@ -45,7 +45,7 @@ def warm_up(steps: int = STEPS, first: float = 1e-6, last: float = 5.4e-3, share
     return _from_betas(betas)
 
 
-def cosine(steps: int = STEPS, offset: float = 0.008, last_level: float = LAST_LEVEL) -> Tensor:
+def cosine(steps: int = T, offset: float = 0.008, last_level: float = LAST_LEVEL) -> Tensor:
     """g_t = cos^2 of an angle that grows evenly (Nichol & Dhariwal 2021, eq. 17).
 
     There the angle ends at pi/2, where g = 0, and betas are cut at 0.999; here it ends where g = `last_level` (ours).
@@ -59,7 +59,7 @@ def cosine(steps: int = STEPS, offset: float = 0.008, last_level: float = LAST_L
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {"linear": linear, "cosine": cosine, "warm-up": warm_up}
 
 
-def schedule(name: str, steps: int = STEPS) -> Tensor:
+def schedule(name: str, steps: int = T) -> Tensor:
     """alpha_bar (steps + 1,) of a schedule by name; ValueError for an unknown one or no steps."""
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}; known are {', '.join(SCHEDULES)}")
@@ -82,7 +82,7 @@ def shorten(alpha_bar: Tensor, steps: int) -> Tensor:
 
 def _from_betas(betas: Tensor) -> Tensor:
     """Each step does what 2000 / T steps of its beta would, so g_T stays; at T = 2000, alpha_bar of these betas."""
-    alphas = (1 - betas) ** (STEPS / len(betas))
+    alphas = (1 - betas) ** (T / len(betas))
     return torch.cat([betas.new_ones(1), alphas.cumprod(0)])
 
 
@@ -105,7 +105,7 @@ def diffuse_step(y: Tensor, alpha: Tensor | float, noise: Tensor) -> Tensor:
     return diffuse(y, alpha, noise)
 
 
-def noise_level(alpha_bar: Tensor, u: Tensor) -> Tensor:
+def level_at(alpha_bar: Tensor, u: Tensor) -> Tensor:
     """Noise levels to train on, from u (B,) uniform in [0, 1): t uniform in 1 .. T, g uniform in (g_t, g_{t-1}).
 
     SR3, section 2.4; one level per sample. The fraction of u T that t does not use places g within its interval.

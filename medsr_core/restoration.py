@@ -161,21 +161,25 @@ def _divergence(p: Tensor) -> Tensor:
 # --- an unknown blur ------------------------------------------------------------------------------------------------
 
 
-def spectrum(x: Tensor, frequencies: Tensor) -> Tensor:
-    """Mean power of the image (Hann window against edges) in rings of equal width around `frequencies`.
+def spectrum(images: Tensor, frequencies: Tensor) -> Tensor:
+    """Mean power of each image (B, C, H, W), its mean removed, under a Hann window, in rings around `frequencies`.
 
-    frequencies : (K,) evenly spaced, in cycles per pixel of x; mean over images and channels: (K,)
+    frequencies : (K,) evenly spaced, in cycles per pixel; a ring reaches half-way to the next. Mean over channels:
+    (B, K), in float64. Raises ValueError if a ring holds no frequency of an image of this size.
     """
-    down, across = (torch.hann_window(n, dtype=x.dtype, device=x.device) for n in x.shape[-2:])
-    window = down[:, None] * across
-    power = kspace((x - x.mean((-2, -1), keepdim=True)) * window).abs().square().mean((0, 1))
-    fy, fx = (torch.fft.fftfreq(n, dtype=x.dtype, device=x.device) for n in x.shape[-2:])
-    radius = torch.hypot(fy[:, None], fx)
-    width = frequencies[1] - frequencies[0]
-    rings = [(radius - f).abs() <= width / 2 for f in frequencies]
-    if not all(ring.any() for ring in rings):
-        raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} pixels are too few for rings of {float(width):.3g} cycles/pixel")
-    return torch.stack([power[ring].mean() for ring in rings])
+    down, across = (torch.hann_window(n, periodic=False, dtype=torch.float64) for n in images.shape[-2:])
+    x = (images - images.mean((-2, -1), keepdim=True)).double() * (down[:, None] * across).to(images.device)
+    power = kspace(x).abs().square().mean(1).flatten(1)
+    fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in images.shape[-2:])
+    width = float(frequencies[1] - frequencies[0])
+    ring = ((torch.hypot(fy[:, None], fx) - float(frequencies[0])) / width).round().long().flatten()
+    inside = (ring >= 0) & (ring < len(frequencies))
+    counts = torch.bincount(ring[inside], minlength=len(frequencies))
+    if not counts.all():
+        size = f"{images.shape[-2]}x{images.shape[-1]}"
+        raise ValueError(f"{size} pixels are too few for rings of {width:.3g} cycles/pixel")
+    total = power.new_zeros(len(images), len(frequencies)).index_add_(1, ring[inside], power[:, inside])
+    return total / counts
 
 
 def attenuation(
@@ -187,8 +191,8 @@ def attenuation(
     examples : HR images of the same kind, of any size and of any patient
     """
     f = torch.linspace(0.06, 0.34, rings) / factor  # inside: too few pixels; outside: aliasing (ours)
-    left = factor**2 * torch.stack([spectrum(lr, f * factor) for lr in lrs]).mean(0)  # of as many times fewer pixels
-    return f, left / torch.stack([spectrum(hr, f) for hr in examples]).mean(0)
+    left = factor**2 * torch.cat([spectrum(lr, f * factor) for lr in lrs]).mean(0)  # of as many times fewer pixels
+    return f, left / torch.cat([spectrum(hr, f) for hr in examples]).mean(0)
 
 
 def blur_width(frequencies: Tensor, left: Tensor) -> float:

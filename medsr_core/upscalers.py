@@ -27,7 +27,7 @@ from medsr_core.networks.sr3 import SR3, bicubic_start
 from medsr_core.restoration import explains
 from medsr_core.seeds import mix
 
-STEPS, SAMPLER = 12, "dpm++"  # of sr3: the fewest steps not worse than 100 ancestral ones, see notebook 06
+DEFAULT_STEPS, SAMPLER = 12, "dpm++"  # of sr3: the fewest steps not worse than 100 ancestral ones, see notebook 06
 
 
 def upscale(
@@ -94,7 +94,7 @@ def samples(
     lr : Tensor (B, C, h, w) in [0, 1]
     count : how many; number i depends on (seed, i), not on `count`
     factor, weights : see `upscale`
-    steps : network calls, 1 to 2000; default `STEPS`
+    steps : network calls, 1 to 2000; default `DEFAULT_STEPS`
     sampler : ancestral, ddim or dpm++; `options` are its own, such as variance="posterior" or eta=0.5
     project : make D(SR) = LR, by SR + D^+ (LR - D SR): None (not), "end" (of the finished image) or "steps" (of each
         step's estimate; Wang et al. 2023, DDNM). Clipping to [0, 1] afterwards may undo a little of it.
@@ -118,7 +118,7 @@ def samples(
     if unknown := [name for name in options if name not in own]:
         raise ValueError(f"{sampler} has no option {', '.join(unknown)}; its options: {', '.join(own) or 'none'}")
     stages = cascade("sr3", weights, _whole(factor))
-    steps = STEPS if steps is None else steps
+    steps = DEFAULT_STEPS if steps is None else steps
     calls, done = count * len(stages) * steps, itertools.count(1)
 
     def count_step(*_: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,17 +31,25 @@ def bootstrap(
         heads. With a single subject images are drawn, and the interval says nothing about other people.
     """
     scores = _scores(values)
-    labels = list(groups) if groups is not None and len(set(groups)) > 1 else list(range(len(scores)))
-    if len(labels) != len(scores):
-        raise ValueError(f"{len(scores)} values but {len(labels)} groups")
-    order = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-    member, size = torch.tensor([order[label] for label in labels]), len(order)
-    total = torch.zeros(size, dtype=torch.float64).index_add_(0, member, scores)
-    count = torch.zeros(size, dtype=torch.float64).index_add_(0, member, torch.ones_like(scores))
-    drawn = torch.randint(size, (resamples, size), generator=torch.Generator().manual_seed(seed))
+    if groups is not None and len(groups) != len(scores):
+        raise ValueError(f"{len(scores)} values but {len(groups)} groups")
+    member, drawn = resampled(groups, len(scores), seed=seed, resamples=resamples)
+    total = torch.zeros(drawn.shape[1], dtype=torch.float64).index_add_(0, member, scores)
+    count = torch.zeros(drawn.shape[1], dtype=torch.float64).index_add_(0, member, torch.ones_like(scores))
     means = total[drawn].sum(1) / count[drawn].sum(1)
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(scores.mean().item(), low, high, len(scores))
+
+
+def resampled(groups: Sequence[str] | None, n: int, *, seed: int, resamples: int) -> tuple[Tensor, Tensor]:
+    """Which group each of n values belongs to (n,), and the groups drawn with replacement (resamples, groups).
+
+    Without groups, or with a single one, each value is a group of its own.
+    """
+    labels: Sequence[Any] = list(groups) if groups is not None and len(set(groups)) > 1 else range(n)
+    order = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    drawn = torch.randint(len(order), (resamples, len(order)), generator=torch.Generator().manual_seed(seed))
+    return torch.tensor([order[label] for label in labels]), drawn
 
 
 def paired(

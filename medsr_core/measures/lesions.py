@@ -20,7 +20,7 @@ from torch import Tensor
 
 from medsr_core.degradation import gaussian_blur
 from medsr_core.measures.distortions import lesion
-from medsr_core.measures.intervals import Interval, bootstrap
+from medsr_core.measures.intervals import Interval, bootstrap, resampled
 
 Place = tuple[float, float]
 BRIGHT = (1.0,)  # MRI: a hyperintense spot
@@ -160,16 +160,12 @@ def auc_interval(
     """
     if not len(present) == len(absent) == len(groups):
         raise ValueError(f"{len(present)} scores with, {len(absent)} without, {len(groups)} groups; give equally many")
-    if len(set(groups)) == 1:
-        groups = [str(place) for place in range(len(groups))]
-    order = {label: i for i, label in enumerate(dict.fromkeys(groups))}
-    member = torch.tensor([order[label] for label in groups])
+    member, drawn = resampled(groups, len(present), seed=seed, resamples=resamples)
     wins = (present[:, None] > absent).double() + (present[:, None] == absent).double() / 2
-    one_hot = torch.nn.functional.one_hot(member, len(order)).double()
+    one_hot = torch.nn.functional.one_hot(member, drawn.shape[1]).double()
     pairs = one_hot.T @ wins @ one_hot  # won pairs between groups
     size = one_hot.sum(0)
-    drawn = torch.randint(len(order), (resamples, len(order)), generator=torch.Generator().manual_seed(seed))
-    weight = torch.nn.functional.one_hot(drawn, len(order)).double().sum(1)
+    weight = torch.nn.functional.one_hot(drawn, drawn.shape[1]).double().sum(1)
     values = ((weight @ pairs) * weight).sum(1) / (weight @ size).square()
     low, high = torch.quantile(values, values.new_tensor([0.025, 0.975])).tolist()
     return Interval(auc(present, absent), low, high, len(present))

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medsr_core import degradation
+from medsr_core import degradation, restoration
 from medsr_core.images.stack import check_image
 from medsr_core.networks.features import Perceptual
 
@@ -241,15 +241,8 @@ def spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
     Returns frequencies (k,) in cycles per pixel, up to 0.5, and power (B, k).
     """
     height, width = images.shape[-2:]
-    window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
-    x = (images - images.mean((2, 3), keepdim=True)).double() * window
-    power = torch.fft.fft2(x).abs().square().mean(1).flatten(1)
-    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)).flatten()
-    bins = min(height, width) // 2
-    ring = (radius * 2 * bins).round().long()  # ring k holds frequencies around k / (2 bins)
-    inside = ring <= bins
-    total = power.new_zeros(len(images), bins + 1).index_add_(1, ring[inside], power[:, inside])
-    return torch.arange(1, bins + 1) / (2 * bins), total[:, 1:] / torch.bincount(ring[inside])[1:]
+    frequencies = torch.arange(1, min(height, width) // 2 + 1) / (min(height, width) // 2 * 2)
+    return frequencies, height * width * restoration.spectrum(images, frequencies)
 
 
 def spectrum_ratio(sr: Tensor, hr: Tensor, *, band: tuple[float, float] = (0.125, 0.5)) -> Tensor:

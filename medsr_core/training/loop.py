@@ -235,11 +235,11 @@ def _still_sane(recent: list[float], values: dict[str, float], step: int, checkp
 
 def _noises(alpha_bar: Tensor, hr: Tensor, seed: int, step: int, batch: int, fabric: Fabric) -> tuple[Tensor, Tensor]:
     """Noise levels (B,) and noise like HR of a denoising step: this process's share of the whole batch's."""
-    g = torch.Generator().manual_seed(mix(seed + 1, step))
-    u = (torch.rand((), generator=g) + torch.randperm(batch, generator=g) / batch) % 1
-    noise = torch.randn((batch, *hr.shape[1:]), generator=g)
+    random = torch.Generator().manual_seed(mix(seed + 1, step))
+    u = (torch.rand((), generator=random) + torch.randperm(batch, generator=random) / batch) % 1
+    noise = torch.randn((batch, *hr.shape[1:]), generator=random)
     share = slice(fabric.global_rank, None, fabric.world_size)
-    level = diffusion.noise_level(alpha_bar, u)[share]
+    level = diffusion.level_at(alpha_bar, u)[share]
     return level.to(hr.device), noise[share].to(hr.device, memory_format=torch.channels_last)
 
 

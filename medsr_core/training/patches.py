@@ -60,13 +60,13 @@ class Patches:
         """
         if size % world:
             raise ValueError(f"a batch of {size} cannot be shared among {world} processes; give a multiple")
-        g = torch.Generator().manual_seed(mix(seed, step))
-        pairs = [self._draw(torch.rand(4, generator=g, dtype=torch.float64)) for _ in range(size)][rank::world]
+        random = torch.Generator().manual_seed(mix(seed, step))
+        pairs = [self._draw(torch.rand(5, generator=random, dtype=torch.float64)) for _ in range(size)][rank::world]
         return torch.stack([lr for lr, _ in pairs]), torch.stack([hr for _, hr in pairs])
 
     def _draw(self, u: Tensor) -> tuple[Tensor, Tensor]:
         source = self.sources[int(u[0] * len(self.sources))]
-        hr, lr, chances = source[int(u[0] * len(self.sources) % 1 * len(source))]
+        hr, lr, chances = source[int(u[4] * len(source))]
         side, f = self.patch // self.factor, self.factor
         columns = hr.shape[2] // f - side + 1
         place = min(int(torch.searchsorted(chances, u[1].to(chances) * chances[-1])), len(chances) - 1)

@@ -68,7 +68,7 @@ def restorer(method: str, weights: str, seed: int, bf16: bool) -> Callable[[Tens
     def restore(hr: Tensor, number: int) -> Tensor:
         if method == "HR":
             return hr
-        lr = degradation.bicubic(FACTOR)(hr).clamp(0, 1)
+        hr, lr = degradation.task(hr, FACTOR)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and method in networks.TRAINED):
             sr = upscalers.upscale(lr, method, factor=FACTOR, weights=weights, seed=100 * seed + number)
         return sr.float()

@@ -87,7 +87,7 @@ def projection(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
     """One row per image, method and way to project: none, end, and for SR3 steps."""
     D = degradation.bicubic(FACTOR)
     for name, _, names, hr in held_out(folder, limit):
-        lr, rows = D(hr).clamp(0, 1), []
+        lr, rows = degradation.task(hr, FACTOR)[1], []
         for method in methods(name, only):
             for way in ("none", "end", *(("steps",) if method == "sr3" else ())):
                 if method == "sr3":
@@ -109,7 +109,7 @@ def contrast(folder: Path, limit: int, only: list[str], bf16: bool) -> None:
         volume = images.read(patient / f"{target}.nii.gz").pixels
         for index in torch.linspace(40, 115, limit).round().int().tolist():
             hr, guide = volume[index : index + 1], t1[index : index + 1]
-            lr = D(hr).clamp(0, 1)
+            hr, lr = degradation.task(hr, FACTOR)
             known = restoration.explains(lr, D)
             answers = {
                 "bicubic": upscalers.upscale(lr),

@@ -24,7 +24,7 @@ from torch import Tensor
 
 import data_fetch
 from medsr_core import networks, tiling, upscalers
-from medsr_core.degradation import bicubic
+from medsr_core.degradation import task
 from medsr_core.measures import metrics, perception, tradeoff
 from medsr_workbook import studies
 
@@ -66,7 +66,7 @@ def study(folder: Path, name: str, wanted: list[str], known: set[str], half: boo
     rest = sorted({e.subject for e in scans.entries if not e.subject.startswith(tuple(networks.held_out(name)))})
     ours, others = (held[::2], held[1::2]) if name == "brain" else (held, scans.of_subjects(rest))
     truths, subjects = middles(ours, SIDE[name]), [data_fetch.person(entry.subject) for entry in ours.entries]
-    lrs = [bicubic(4)(hr).clamp(0, 1) for hr in truths]
+    lrs = [task(hr, 4)[1] for hr in truths]
     training = middles(scans.of_subjects(rest, limit=60), SIDE[name])
     scene = perception.NaturalScene().fit(training)
     real = torch.cat([perception.features(x) for x in middles(others, SIDE[name])])

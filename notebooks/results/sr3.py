@@ -40,7 +40,7 @@ def study(folder: Path, setting: str, limit: int, count: int, half: bool) -> Non
     D, perceptual = degradation.bicubic(factor), Perceptual()
     for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(networks.held_out(name), limit=limit)):
         hr = studies.middle(scan.pixels, min(side, min(scan.pixels.shape[-2:]) // 16 * 16))
-        lr = D(hr).clamp(0, 1)
+        hr, lr = degradation.task(hr, factor)
         answers = {"bicubic": upscalers.upscale(lr, "bicubic", factor=factor)}
         with torch.autocast("cpu", torch.bfloat16, enabled=half):  # networks only: D and SSIM need all their digits
             for method in networks.TRAINED:

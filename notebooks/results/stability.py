@@ -31,7 +31,7 @@ def study(folder: Path, name: str, factor: int, limit: int, count: int, bf16: bo
     D, deterministic = degradation.bicubic(factor), ("bicubic", "tv", *others(name, factor))
     for index, scan in enumerate(data_fetch.load(folder / name).of_subjects(networks.held_out(name), limit=limit)):
         hr = studies.middle(scan.pixels, SIDE[name])
-        lr = D(hr).clamp(0, 1)
+        hr, lr = degradation.task(hr, factor)
         names = {"data": name, "factor": factor, "image": scan.name, "subject": data_fetch.person(scan.subject)}
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             samples = upscalers.samples(lr, count, factor=factor, weights=name, seed=index).float()

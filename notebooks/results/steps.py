@@ -44,7 +44,7 @@ def pieces(folder: Path) -> tuple[Tensor, Tensor]:
 def study(hr: Tensor, others: Tensor, sampler: str, steps: int, half: bool, every: int = 1) -> list[dict]:
     """A row for each image, and one for all unless pieces are left out: a set's distance depends on its size."""
     D, perceptual, hr = degradation.bicubic(4), Perceptual(), hr[::every]
-    lr = D(hr).clamp(0, 1)
+    hr, lr = degradation.task(hr, 4)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):  # the network only: D and SSIM need all their digits
         sr = upscalers.samples(lr, 1, weights="brain", sampler=sampler, steps=steps, seed=1)[0].float()
     rows = []

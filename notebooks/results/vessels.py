@@ -33,7 +33,7 @@ def study(folder: Path, only: list[str]) -> None:
         rows: list[dict] = []
         true, inside = vessels.segment(hr, threshold), vessels.field_of_view(hr, 13)
         for factor in (4, 8):
-            lr = degradation.bicubic(factor)(hr).clamp(0, 1)
+            lr = degradation.task(hr, factor)[1]
             trained = [method for method in networks.TRAINED if "fundus" in networks.available(method, factor)]
             for method in [m for m in ("HR", "bicubic", "tv", *trained) if m in only or not only]:
                 sr = hr if method == "HR" else upscalers.upscale(lr, method, factor=factor, weights="fundus")

@@ -140,10 +140,10 @@ def test_training_levels_are_uniform_within_each_step(name):
     inside = torch.tensor([0.0, 0.25, 0.5, 0.75], dtype=torch.float64)
     for k in (0, 1, 777, 1999):
         low, high = alpha_bar[k + 1], alpha_bar[k]
-        levels = diffusion.noise_level(alpha_bar, (k + inside + 1e-9) / 2000)
+        levels = diffusion.level_at(alpha_bar, (k + inside + 1e-9) / 2000)
         torch.testing.assert_close(levels, low + inside * (high - low), rtol=0, atol=1e-9)
     u = torch.rand(20_000, generator=g_of(2))
-    levels = diffusion.noise_level(alpha_bar, u)
+    levels = diffusion.level_at(alpha_bar, u)
     assert levels.shape == u.shape and levels.dtype == u.dtype and levels.unique().numel() > 19_000
     assert levels.min() >= alpha_bar[-1] and levels.max() <= 1
     t = torch.searchsorted(-alpha_bar, -levels.double())
