@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
+from data_fetch import load
 from medsr_core.degradation import bicubic
 from medsr_core.networks import pulse
 from medsr_core.networks.pulse import Decoder, search
@@ -31,7 +34,7 @@ class Linear(nn.Module):
 
     def __init__(self, matrix: Tensor, size: int):
         super().__init__()
-        self.matrix, self.latent, self.size = matrix, matrix.shape[1], size
+        self.matrix, self.latent, self.size = nn.Parameter(matrix), matrix.shape[1], size
 
     def forward(self, z: Tensor) -> Tensor:
         return (z @ self.matrix.T + 0.5).view(-1, 1, self.size, self.size)
@@ -170,7 +173,8 @@ def test_a_batch_is_searched_as_its_images_one_by_one(first: bool) -> None:
     z = torch.randn(4, 8, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     lr = bicubic(4)(decoder(z)).clamp(0, 1)
     lr[1] = 1 - lr[0]  # one that is not there
-    options: dict[str, Any] = {"eps": 1e-2 * lr.var().item(), "starts": 3, "steps": 60, "first": first}
+    # few and small steps: a long walk that finds nothing makes a difference of 1e-16 large
+    options: dict[str, Any] = {"eps": 0.1 * lr.var().item(), "starts": 3, "steps": 25, "rate": 0.2, "first": first}
     together = search(lr, decoder, **options)
     assert together.found.sum() >= 2 and not together.found.all()
     for i in range(4):
@@ -214,6 +218,22 @@ def test_the_best_image_is_kept_and_not_the_last() -> None:
     assert (got.distances[:, 0] < 0.99 * distances[-1]).any()
 
 
+WEIGHTS = Path(pulse.__file__).parents[1] / "weights" / "pulse-faces-8x.safetensors"
+
+
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the trained face decoder is not in medsr_core/weights")
+def test_the_trained_decoder_finds_its_own_face_and_no_admirals_hat() -> None:
+    decoder = Decoder(**pulse.TEACHING)  # type: ignore[arg-type]
+    decoder.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()})
+    decoder.requires_grad_(False)
+    face = decoder(torch.randn(1, 128, generator=torch.Generator().manual_seed(1)))
+    hat = load("faces", split="all")[1].pixels
+    lr = bicubic(8)(torch.cat([face, hat])).clamp(0, 1)
+    got = search(lr, decoder, starts=2, steps=30, first=True)
+    assert got.found.tolist() == [True, False] and got.distance[1] > 2 * got.eps
+    assert ((bicubic(8)(got.best) - lr).square().mean((1, 2, 3)) <= got.eps).tolist() == [True, False]
+
+
 # --- what goes in ---------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +249,15 @@ def test_gray_stays_gray_and_is_within_the_tolerance() -> None:
 def test_any_side_that_divides_the_decoders_will_do(side: int) -> None:
     got = search(torch.full((1, 3, side, side), 0.5), small().float(), starts=1, steps=2)
     assert got.best.shape == (1, 3, 16, 16) and got.best.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_the_image_comes_back_in_the_dtype_of_the_lr_image_also_where_no_gradients_are_kept(dtype: torch.dtype) -> None:
+    decoder = small().float().requires_grad_(True)
+    with torch.no_grad():
+        got = search(torch.full((1, 3, 4, 4), 0.5, dtype=dtype), decoder, starts=1, steps=3)
+    assert got.best.dtype == dtype and got.steps.item() == 3 and not got.images.requires_grad
+    assert all(weight.grad is None for weight in decoder.parameters())
 
 
 @pytest.mark.parametrize("size", [(4, 8), (5, 5), (3, 3), (32, 32)])
