@@ -29,6 +29,11 @@ _NO_SKIN = (
     "medsr data get isic --limit 50, and then the set is called isic; or give a folder of your own images"
 )
 
+_ONLY_TO_LOOK_AT = (
+    "{name}: its {count} portraits are for looking at (split='test'), too few to train on. For a training: medsr data "
+    "import ffhq FILE_OR_FOLDER, or a folder of your own images"
+)
+
 
 def load(name_or_path: str | os.PathLike[str], *, split: str | None = None, limit: int | None = None) -> ImageSet:
     """Scans of an embedded set, of a fetched or imported one, or of a file or folder of your own, as a lazy sequence.
@@ -46,8 +51,8 @@ def load(name_or_path: str | os.PathLike[str], *, split: str | None = None, limi
 
     Raises
     ------
-    DataError : unknown name or split, a set that is not here (says how to get it), a path that is not there or holds
-        no image, a missing package
+    DataError : unknown name or split, a set that is not here (says how to get it) or has nothing in this split, a path
+        that is not there or holds no image, a missing package
     """
     if split not in (None, *SPLITS):
         raise DataError(f"split is {split!r}; give one of {', '.join(SPLITS)}")
@@ -55,6 +60,8 @@ def load(name_or_path: str | os.PathLike[str], *, split: str | None = None, limi
         raise DataError(f"limit is {limit}; give at least 1, or None for all")
     if isinstance(name_or_path, str) and name_or_path in names():
         scans = embedded_set(name_or_path, split or "test")
+        if not scans.entries:
+            raise DataError(_ONLY_TO_LOOK_AT.format(name=name_or_path, count=len(embedded_set(name_or_path, "all"))))
         return replace(scans, entries=spread(scans.entries, limit))
     if isinstance(name_or_path, str) and parse(name_or_path):
         return fetched_set(name_or_path, split or "test", limit)
@@ -87,7 +94,7 @@ def describe(name: str) -> dict[str, Any]:
     Returns
     -------
     dict with name, title, scans (split -> number), size (channels, height, width of the first test scan), spacing
-    (mm between rows and columns, or None), origin, licence, citation
+    (mm between rows and columns, or None), upright, origin, licence, citation
 
     Raises
     ------
@@ -100,9 +107,10 @@ def describe(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "title": scans.title,
-        "scans": {split: len(load(name, split=split)) for split in SPLITS},
+        "scans": {split: len(embedded_set(name, split)) for split in SPLITS},
         "size": tuple(first.pixels.shape[1:]),
         "spacing": first.spacing,
+        "upright": scans.upright,
         "origin": scans.origin,
         "licence": scans.licence,
         "citation": scans.citation,

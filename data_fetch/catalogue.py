@@ -55,6 +55,11 @@ class Source:
         """Whether it can be fetched without an account."""
         return any(archive.urls for archive in self.archives)
 
+    @property
+    def upright(self) -> bool:
+        """Whether its images have a top, see `sets.ImageSet`: faces and ImageNet's photographs do, scans do not."""
+        return self.rule == "sr3"
+
 
 MB, GB = 10**6, 10**9
 _S3 = "https://isic-challenge-data.s3.amazonaws.com"

@@ -5,7 +5,8 @@ Each set is one person (or a few photographs), so its splits are regions of it, 
 - brain: ranges of axial slices, 10 slices = 10 mm unused between any two splits;
 - fundus: bands of columns of one photograph, 32 pixels apart, which is the reach of a x8 bicubic kernel;
 - heart: regions of every third frame of one clip, 16 pixels = 16 mm apart: frames of a clip are no new subjects;
-- natural: whole photographs.
+- natural: whole photographs;
+- faces: two portraits to look at, test only. One of them is in the natural test split, too.
 
 Enough to see every method work and to compare methods with one another, too little to call a score general.
 All heights and widths are multiples of 16. Packages are found by their metadata and not imported.
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from data_fetch import protocol
 from data_fetch.sets import DataError, Entry, ImageSet, Spacing
 from medsr_core import images
 
@@ -36,6 +38,16 @@ _SETS = {
         "this notice is kept; no warranty. The package: MIT",
         "Holmes et al., Enhancement of MR images using registration for signal averaging, J Comput Assist Tomogr "
         "22(2):324-333, 1998",
+    ),
+    "faces": ImageSet(
+        "faces",
+        "Portraits of Eileen Collins and Grace Hopper, upright, placed as face networks expect them",
+        "skimage.data.astronaut() in scikit-image; sample_data/grace_hopper.jpg in matplotlib",
+        "public domain: official portraits by NASA and, of 1984, by the US Navy "
+        "(commons.wikimedia.org/wiki/File:Grace_Hopper.jpg)",
+        "van der Walt et al., scikit-image: image processing in Python, PeerJ 2:e453, 2014; Hunter, Matplotlib: a 2D "
+        "graphics environment, Comput Sci Eng 9(3):90-95, 2007",
+        upright=True,
     ),
     "fundus": ImageSet(
         "fundus",
@@ -57,6 +69,7 @@ _SETS = {
         "skimage.data in scikit-image: astronaut, chelsea, coffee, rocket, hubble_deep_field",
         "public domain (NASA: astronaut, hubble_deep_field; SpaceX: rocket) and CC0 (chelsea, coffee)",
         "van der Walt et al., scikit-image: image processing in Python, PeerJ 2:e453, 2014",
+        upright=True,
     ),
 }
 
@@ -91,6 +104,12 @@ _NATURAL_FILES = {
     "test": ("astronaut.png", "chelsea.png"),
     "all": ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "rocket.jpg"),
 }
+# package, file, left, top and side of the square that becomes 128x128: the middle of the eyes at (x, y) = (63.5, 60.5)
+# and the chin at y = 116, where the portraits of aligned sets have them
+_FACES = {
+    "astronaut": ("scikit-image", "skimage/data/astronaut.png", 139, 21, 173),
+    "grace-hopper": ("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg", 102, 36, 327),
+}
 
 
 def names() -> tuple[str, ...]:
@@ -105,7 +124,8 @@ def embedded_set(name: str, split: str) -> ImageSet:
     ------
     DataError : the package that carries the set is not installed
     """
-    entries = {"brain": _brain, "fundus": _fundus, "heart": _heart, "natural": _natural}[name](split)
+    openers = {"brain": _brain, "faces": _faces, "fundus": _fundus, "heart": _heart, "natural": _natural}
+    entries = openers[name](split)
     return replace(_SETS[name], entries=tuple(entries))
 
 
@@ -139,6 +159,23 @@ def _volume(path: Path) -> tuple[Tensor, Spacing]:
     stack = images.read(path)
     # rows count from the front and columns from the patient's right: y 7..214 and x 2..177 of 217 and 181
     return stack.pixels[:, :, 2:210, 3:179].clone(), stack.spacing
+
+
+# --- faces ----------------------------------------------------------------------------------------------------------
+
+
+def _faces(split: str) -> list[Entry]:
+    if split not in ("test", "all"):
+        return []
+    entries = []
+    for name, (package, file, left, top, side) in _FACES.items():
+        square = (slice(top, top + side), slice(left, left + side))
+        entries.append(Entry(name, name, partial(_portrait, _package_file(package, file, package), *square)))
+    return entries
+
+
+def _portrait(path: Path, rows: slice, columns: slice) -> tuple[Tensor, Spacing]:
+    return protocol.photograph(images.read(path).pixels[..., rows, columns], 128, "medical"), None
 
 
 # --- fundus ---------------------------------------------------------------------------------------------------------

@@ -103,7 +103,8 @@ def _here(source: Source) -> list[Image]:
 
 def _image_set(name: str, source: Source, images: list[Image], entries: Sequence[Entry]) -> ImageSet:
     title = f"{source.title} ({layouts.tally(source, images)})"
-    return ImageSet(name, title, source.page, source.licence, source.citation, tuple(entries))
+    about = (source.page, source.licence, source.citation)
+    return ImageSet(name, title, *about, tuple(entries), upright=source.upright)
 
 
 # --- opening --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_fetch import fetched, layouts, store
+from data_fetch import embedded, fetched, layouts, store
 from data_fetch.catalogue import SOURCES, Archive, Source
 from data_fetch.download import FULL
 from data_fetch.sets import DataError
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 def source_of(name: str) -> Source:
     """The catalogue's entry; DataError listing the names if there is none."""
     if name not in SOURCES:
-        also = " (comes with a package, is here already)" if name in ("brain", "fundus", "heart", "natural") else ""
+        also = " (comes with a package, is here already)" if name in embedded.names() else ""
         raise DataError(f"{name}: no set to fetch or import{also}; those are {', '.join(SOURCES)}")
     return SOURCES[name]
 

@@ -40,7 +40,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageSet(Sequence[Scan]):
-    """Scans in a fixed order, each opened only when it is asked for; a slice of a set is a set."""
+    """Scans in a fixed order, each opened only when it is asked for; a slice of a set is a set.
+
+    `upright` says that its images have a top, as faces and photographs have: a training may mirror them left to right
+    and must not turn them.
+    """
 
     name: str
     title: str
@@ -48,6 +52,7 @@ class ImageSet(Sequence[Scan]):
     licence: str
     citation: str
     entries: tuple[Entry, ...] = ()
+    upright: bool = False
 
     def __len__(self) -> int:
         """Return the number of scans."""

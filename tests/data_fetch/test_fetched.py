@@ -234,6 +234,7 @@ def test_faces_come_in_both_sizes_of_sr3(folder, tmp_path):
     (place / "ffhq-dataset-v2.json").write_text(json.dumps(listing))
     taken("ffhq", place)
     (scan,) = data_fetch.load("ffhq")
+    assert data_fetch.load("ffhq").upright
     assert scan.name == "60001" and scan.pixels.shape == (1, 3, 128, 128)
     with Image.open(io.BytesIO(thumbs["thumbnails128x128/60000/60001.png"])) as image:
         np.testing.assert_allclose(scan.pixels[0].permute(1, 2, 0).numpy() * 255, np.asarray(image), atol=1e-3)

@@ -191,6 +191,12 @@ def test_data_show_has_licence_and_citation():
     assert "licence:" in text and "McConnell" in text and "Holmes" in text
 
 
+def test_data_show_says_whether_a_set_is_upright():
+    faces = medsr("data", "show", "faces").output
+    assert "upright:  yes" in faces and "public domain" in faces and "astronaut, 128x128, RGB" in faces
+    assert "upright:  no" in medsr("data", "show", "heart").output
+
+
 def test_train_resumes_and_its_weights_can_be_evaluated(scans, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     common = ["train", "srresnet", "--data", str(scans), "--holdout", "scan0", "--channels", "1", "--batch", "2"]
