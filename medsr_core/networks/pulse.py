@@ -32,9 +32,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medsr_core.degradation import bicubic
-from medsr_core.images import check_image
-from medsr_core.networks.srgan import conv, from_channels, to_channels
-from medsr_core.patches import mix
+from medsr_core.images.stack import check_image
+from medsr_core.networks.layers import conv, from_channels, to_channels
+from medsr_core.seeds import mix
 
 EPS = 2e-3  # mean squared error on [0, 1]: 27 dB
 TEACHING = {"latent": 128, "widths": (160, 160, 128, 96, 64, 32)}  # ours: 2.26 M parameters, 128x128
