@@ -176,8 +176,8 @@ class PriorNetwork(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """See the whole, keep the details (Newell et al. 2016): halve, look (three times smaller at depth 3), enlarge, and
-    add what a bottleneck on the skip kept. (B, width, h, w) -> the same shape; h and w are multiples of 2^depth."""
+    """See the whole, keep the details (Newell et al. 2016): halve `depth` times and enlarge again, adding at each size
+    what a bottleneck on the skip kept. (B, width, h, w) -> the same shape; h and w are multiples of 2^depth."""
 
     def __init__(self, width: int, *, depth: int = 3):
         super().__init__()
