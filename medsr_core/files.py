@@ -21,6 +21,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{''.join(path.suffixes[-2:])}")
     try:
         yield part
+        part.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -32,3 +33,10 @@ def write_whole(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    """What the user does not want new files to allow."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

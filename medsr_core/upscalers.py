@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from medsr_core import degradation, diffusion, networks, tiling
 from medsr_core.images.stack import check_image
-from medsr_core.networks import esrgan
+from medsr_core.networks import esrgan, pulse
 from medsr_core.networks.layers import from_channels, to_channels
 from medsr_core.networks.methods import METHODS
 from medsr_core.networks.sr3 import SR3, bicubic_start
@@ -37,9 +38,8 @@ def upscale(
     factor: int = 4,
     weights: str | Path = "general",
     seed: int = 0,
-    steps: int | None = None,
-    sampler: str = SAMPLER,
     report: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> Tensor:
     """Super-resolve a batch of LR images.
 
@@ -48,8 +48,8 @@ def upscale(
     factor : whole number, 1 or more: SR pixels per LR pixel along an axis
     weights : of a trained method: brain, fundus, skin, heart, general, or a .safetensors file. For sr3 and regression
         also a cascade, "A,B": B enlarges what A made, both by the same factor, sqrt(`factor`).
-    seed, steps, sampler : of sr3, which draws one sample, see `samples`
-    report : sr3 calls it after each step with (steps done, steps in all)
+    seed, options : of methods that draw samples, of which this is one, see `samples`
+    report : they call it after each step with (steps done, steps in all)
 
     Returns SR of shape (B, C, factor H, factor W), clipped to [0, 1].
     Raises ValueError for an unknown method (naming the known ones), a factor that is not a positive whole number or
@@ -65,11 +65,15 @@ def upscale(
     if not known.trained:
         return known.factory(lr, factor).clamp(0, 1)
     if known.samples:
-        return samples(lr, 1, factor=factor, weights=weights, seed=seed, steps=steps, sampler=sampler, report=report)[0]
+        given = {"factor": factor, "weights": weights, "seed": seed, "report": report, **options}
+        return samples(lr, 1, method=method, **given)[0]
+    if options:
+        raise ValueError(f"{method} takes no {', '.join(options)}: it has one answer")
     image = lr.float()
     for network in cascade(method, weights, factor):
         f, align = network.factor, getattr(network, "multiple", 1)
-        sr = tiling.upscale(network.to(lr.device), image, tile=512 // f, margin=64 // f, factor=f, align=align)
+        tile = max(image.shape[-2:]) if known.whole else 512 // f
+        sr = tiling.upscale(network.to(lr.device), image, tile=tile, margin=64 // f, factor=f, align=align)
         image = sr.clamp(0, 1)
     return image.to(lr.dtype)
 
@@ -78,27 +82,28 @@ def samples(
     lr: Tensor,
     count: int,
     *,
+    method: str = "sr3",
     factor: int = 4,
     weights: str | Path = "general",
     seed: int = 0,
-    steps: int | None = None,
-    sampler: str = SAMPLER,
     project: str | None = None,
     report: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Tensor:
-    """Draw SR images that SR3 holds possible for the LR images.
+    """Draw SR images that a method holds possible for the LR images.
 
     Parameters
     ----------
     lr : Tensor (B, C, h, w) in [0, 1]
     count : how many; number i depends on (seed, i), not on `count`
+    method : one that draws: sr3, pulse
     factor, weights : see `upscale`
-    steps : network calls, 1 to 2000; default `DEFAULT_STEPS`
-    sampler : ancestral, ddim or dpm++; `options` are its own, such as variance="posterior" or eta=0.5
-    project : make D(SR) = LR, by SR + D^+ (LR - D SR): None (not), "end" (of the finished image) or "steps" (of each
-        step's estimate; Wang et al. 2023, DDNM). Clipping to [0, 1] afterwards may undo a little of it.
+    project : of sr3: make D(SR) = LR, by SR + D^+ (LR - D SR): None (not), "end" (of the finished image) or "steps" (of
+        each step's estimate; Wang et al. 2023, DDNM). Clipping to [0, 1] afterwards may undo a little of it.
     report : called after each step with (steps done, steps in all)
+    options : of sr3: `steps`, network calls, 1 to 2000 (default `DEFAULT_STEPS`); `sampler`, ancestral, ddim or dpm++;
+        and the sampler's own, such as variance="posterior" or eta=0.5. Of pulse: `eps`, `starts` and `steps`, see
+        `networks.pulse.search`; a sample is the first of its starts that reaches eps, else the nearest, with a warning
 
     Returns
     -------
@@ -106,18 +111,42 @@ def samples(
 
     Raises
     ------
-    ValueError : no samples, steps outside 1 .. 2000, an unknown sampler or projection, an option that the sampler has
-        not, weights of another factor
+    ValueError : no samples, a method with one answer, steps outside 1 .. 2000, an unknown sampler, projection or
+        option, weights of another factor
     """
     check_image(lr, name="LR image")
     if count < 1:
         raise ValueError(f"{count} samples; give 1 or more")
+    if method not in METHODS or not METHODS[method].samples:
+        drawing = ", ".join(name for name, known in METHODS.items() if known.samples)
+        raise ValueError(f"{method} has one answer; {drawing} draw samples")
+    if METHODS[method].samples == "search":
+        if project is not None:
+            raise ValueError(f"{method} finds what its generator can draw; a projected image is not that: project=None")
+        return _searched(lr, count, method, weights, _whole(factor), seed, report, **options)
+    return _walked(lr, count, weights, _whole(factor), seed, project, report, **options)
+
+
+def _walked(
+    lr: Tensor,
+    count: int,
+    weights: str | Path,
+    factor: int,
+    seed: int,
+    project: str | None,
+    report: Callable[[int, int], None] | None,
+    *,
+    steps: int | None = None,
+    sampler: str = SAMPLER,
+    **options: Any,
+) -> Tensor:
+    """SR3's samples."""
     if project not in (None, "end", "steps"):
         raise ValueError(f"project is {project!r}; give None, 'end' or 'steps'")
     own = diffusion.options(sampler)
     if unknown := [name for name in options if name not in own]:
         raise ValueError(f"{sampler} has no option {', '.join(unknown)}; its options: {', '.join(own) or 'none'}")
-    stages = cascade("sr3", weights, _whole(factor))
+    stages = cascade("sr3", weights, factor)
     steps = DEFAULT_STEPS if steps is None else steps
     calls, done = count * len(stages) * steps, itertools.count(1)
 
@@ -136,6 +165,44 @@ def samples(
             )  # fmt: skip
             sr = _draw(network.to(lr.device), sr, walk, noise, project)
         drawn.append(sr.to(lr.dtype))
+    return torch.stack(drawn)
+
+
+def _searched(
+    lr: Tensor,
+    count: int,
+    method: str,
+    weights: str | Path,
+    factor: int,
+    seed: int,
+    report: Callable[[int, int], None] | None,
+    *,
+    eps: float = pulse.EPS,
+    starts: int = 4,
+    steps: int = 100,
+) -> Tensor:
+    """PULSE's samples."""
+    decoder, drawn = trained(method, weights, factor).to(lr.device), []
+    if lr.shape[-1] * factor != decoder.size or lr.shape[-2] * factor != decoder.size:
+        side = f"{decoder.size}x{decoder.size}"
+        raise ValueError(f"{method} draws images of {side}; at {factor}x that is an LR image of "
+                         f"{decoder.size / factor:g} pixels a side, not {lr.shape[-2]}x{lr.shape[-1]}")  # fmt: skip
+    for index in range(count):
+
+        def of_all(done: int, steps: int, index: int = index) -> None:
+            if report:
+                report(index * steps + done, count * steps)
+
+        found = pulse.search(
+            lr, decoder, eps=eps, starts=starts, steps=steps, seed=mix(seed, index), first=True, report=of_all
+        )
+        if missed := int((~found.found).sum()):
+            warnings.warn(
+                f"{method} found no image within eps = {eps:g} of {missed} of {len(lr)} LR images; the nearest is at "
+                f"{float(found.distance.max()):.2g}: no upright, aligned face, or none that its generator can draw",
+                stacklevel=3,
+            )
+        drawn.append(found.best)
     return torch.stack(drawn)
 
 
@@ -185,6 +252,6 @@ def trained(method: str, weights: str | Path = "general", factor: int = 4) -> ne
 @lru_cache(maxsize=8)
 def _trained(method: str, weights: str | Path, factor: int, changed: int) -> networks.Network:
     network = networks.load(method, weights=weights, factor=factor)
-    if network.factor != factor:
+    if getattr(network, "factor", factor) != factor:
         raise ValueError(f"{weights} of {method} was trained for factor {network.factor}, not {factor}")
     return network.to(memory_format=torch.channels_last)

@@ -27,10 +27,13 @@ def card(weights: str | Path) -> str:
     told = about(path)
     method, factor = told.get("method", UNKNOWN), told["arguments"].get("factor", 4)
     known = TRAINED.get(method)
+    search = known is not None and known.samples == "search"
+    task = "for images of one size, any factor" if search else f"for enlarging images {factor} times"
+    D = "none: it saw no LR image" if search else f"MATLAB-equivalent bicubic, {factor}x, of whole images"
     lines = [
         f"# {path.stem}",
         "",
-        f"{known.about[0].upper() + known.about[1:] if known else method}; for enlarging images {factor} times.",
+        f"{known.about[0].upper() + known.about[1:] if known else method}; {task}.",
         "A teaching model, not a diagnostic device: what it adds to a scan is guessed.",
         "",
         "| | |",
@@ -39,7 +42,7 @@ def card(weights: str | Path) -> str:
         f"| network | `{told['architecture']}`, {_words(told['arguments'])}; {parameters(told):,} parameters |",
         f"| trained on | {'; '.join(map(_data, told.get('data', []))) or UNKNOWN} |",
         f"| held out | {', '.join(told.get('held_out', [])) or UNKNOWN} (subjects whose names start so) |",
-        f"| degradation | MATLAB-equivalent bicubic, {factor}x, of whole images |",
+        f"| degradation | {D} |",
         "| licence | MIT for the weights; the data's terms as above |",
         "",
         "## Training",
@@ -63,7 +66,11 @@ def command(recipe: Mapping[str, Any]) -> str:
         option = f"--{name.replace('_', '-')}"
         if name == "method":
             continue
-        if isinstance(value, Mapping):
+        if name == "terms" and set(value) <= {"mse", "pixel", "measured"}:
+            words += [] if value.keys() - {"pixel"} else ["--loss l1"]
+            words += ["--loss mse"] if recipe["method"] not in ("sr3", "regression") and "mse" in value else []
+            words += [f"--measured {value['measured']:g}"] if "measured" in value else []
+        elif isinstance(value, Mapping):
             remarks.append(f"{name} {_words(value)}")
         elif isinstance(value, bool):
             words += [option] * value

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medsr_core.degradation import bicubic
-from medsr_core.networks.srgan import Norm, check_arguments, conv, from_channels, normalise, start_at_zero, to_channels
+from medsr_core.networks.layers import Norm, check_arguments, conv, from_channels, normalise, start_at_zero, to_channels
 
 Feed = Literal["features", "maps"]
 Padding = Literal["zeros", "reflect"]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import nn
 
 from medsr_core import restoration
-from medsr_core.networks import medgan, sr3, srgan
+from medsr_core.networks import fsrnet, medgan, pulse, sr3, srgan
 
 Presets = Mapping[str, Mapping[str, Any]]
 
@@ -30,11 +30,12 @@ class Method:
     about : one line for help and tables
     factory : a function (lr, factor) -> sr, or the class of the network
     presets : arguments of the class by size; "teaching" and "paper" at least
-    loss : weights of the terms it is trained for
+    loss : weights of the terms it is trained for; none for what `training.train` cannot train
     starts_from : the method whose weights its training goes on from
     opponent : the class of the discriminator it plays against
     sees : "lr", or "bicubic" if the network is given the LR image enlarged by bicubic interpolation
-    samples : whether it draws one of many answers
+    whole : whether it must see the whole image at once, so that a large one is not cut into tiles
+    samples : how it draws one of many answers, by a "walk" from noise or a "search" in a generator; None if it has one
     """
 
     name: str
@@ -46,7 +47,8 @@ class Method:
     starts_from: str | None = None
     opponent: type[nn.Module] | None = None
     sees: Literal["lr", "bicubic"] = "lr"
-    samples: bool = False
+    whole: bool = False
+    samples: Literal["walk", "search"] | None = None
 
     @property
     def trained(self) -> bool:
@@ -58,11 +60,12 @@ class Method:
         """How it is trained: not at all, for pixels, against an opponent, or to remove noise."""
         if not self.trained:
             return "none"
-        return "adversarial" if self.opponent else "denoising" if self.samples else "pixel"
+        return "adversarial" if self.opponent else "denoising" if self.samples == "walk" else "pixel"
 
 
 SRGAN: Presets = {"teaching": srgan.TEACHING, "paper": srgan.PAPER}
 MEDGAN: Presets = {"teaching": medgan.TEACHING, "paper": medgan.PAPER}
+FSRNET: Presets = {"teaching": fsrnet.TEACHING, "paper": fsrnet.PAPER}
 SR3: Presets = {"teaching": sr3.TEACHING, "paper": sr3.PAPER, **sr3.TASKS, "faces": sr3.FACES}
 
 # Weights of the games: SRGAN's 1e-3 is for VGG19's features; ours are on another scale. Two trials of 100 steps on
@@ -92,7 +95,13 @@ METHODS: dict[str, Method] = {
         Method("regression", "SR3", "SR3's U-Net, asked once, trained for squared error", sr3.Regression,
                SR3, {"mse": 1.0}, sees="bicubic"),
         Method("sr3", "SR3", "SR3's U-Net, trained to remove noise: walks from noise to an image", sr3.SR3,
-               SR3, {"mse": 1.0}, sees="bicubic", samples=True),
+               SR3, {"mse": 1.0}, sees="bicubic", samples="walk"),
+        Method("fsrnet", "FSRNet", "faces: coarse, then with maps of where eyes, nose and mouth are", fsrnet.FSRNet,
+               FSRNET, whole=True),
+        Method("fsrgan", "FSRNet", "the same network, trained on against a discriminator", fsrnet.FSRNet,
+               FSRNET, starts_from="fsrnet", opponent=fsrnet.Discriminator, whole=True),
+        Method("pulse", "PULSE", "faces: looks among those a generator can draw for one that gives the LR image",
+               pulse.Decoder, {"teaching": pulse.TEACHING}, whole=True, samples="search"),
     )
 }  # fmt: skip
 CLASSICAL = {name: method for name, method in METHODS.items() if not method.trained}

@@ -42,7 +42,7 @@ def load(method: str, *, weights: str | Path = "general", factor: int = 4) -> Ne
     kind = trained(method).factory
     path = Path(weights)
     if path.suffix != ".safetensors":
-        found = [file for file in shipped() if (file.method, file.name, file.factor) == (method, str(weights), factor)]
+        found = [file for file in shipped() if file.fits(method, factor) and file.name == str(weights)]
         if not found:
             what = f"no weights {str(weights)!r} for {method} and factor {factor}"
             factors = sorted({file.factor for file in shipped() if file.method == method})
@@ -140,6 +140,10 @@ class Shipped(NamedTuple):
     factor: int
     path: Path
 
+    def fits(self, method: str, factor: int) -> bool:
+        """Whether it is of this method and factor; a search has the factor of its LR image."""
+        return self.method == method and (self.factor == factor or TRAINED[method].samples == "search")
+
 
 def shipped() -> list[Shipped]:
     """All shipped weights files: METHOD-NAME.safetensors, or METHOD-NAME-8x.safetensors for a factor other than 4."""
@@ -154,7 +158,7 @@ def shipped() -> list[Shipped]:
 def available(method: str, factor: int = 4) -> list[str]:
     """The shipped sets of weights for `method` and a factor, such as brain, fundus, general."""
     trained(method)
-    return [file.name for file in shipped() if (file.method, file.factor) == (method, factor)]
+    return [file.name for file in shipped() if file.fits(method, factor)]
 
 
 def weights_for(data: str, method: str = "srresnet") -> str:

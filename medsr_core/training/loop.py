@@ -144,13 +144,13 @@ class _Step:
     def __init__(self, run: Run, fabric: Fabric, state: State):
         self.run, self.fabric, self.state = run, fabric, state
         self.perceptual = features.Perceptual().to(fabric.device) if run.loss.get("perceptual") else None
-        if run.about.samples:
+        if run.about.stage == "denoising":
             self.alpha_bar = diffusion.schedule(state.generator.schedule)
 
     def __call__(self, step: int, lr: Tensor, hr: Tensor) -> dict[str, float]:
         """The losses of the players, after each has taken its step."""
         fabric, state, run = self.fabric, self.state, self.run
-        if run.about.samples:
+        if run.about.stage == "denoising":
             noises = _noises(self.alpha_bar, hr, run.seed, step, run.batch, fabric)
             return _denoising_step(fabric, state, lr, hr, noises, run.loss)
         forward = state.generator.from_bicubic if run.about.sees == "bicubic" else state.generator

@@ -71,7 +71,8 @@ class Run:
     precision: str = _option("32", "bf16 takes half the time where the processor knows it.", choices=["32", "bf16"])
 
     def __post_init__(self) -> None:
-        methods.trained(self.method)
+        if not methods.trained(self.method).loss:
+            raise ValueError(f"{self.method} is not trained here: its teacher is more than HR images")
         for option in dataclasses.fields(self):
             choices = option.metadata.get("rules", {}).get("choices")
             value = getattr(self, option.name)

@@ -116,7 +116,7 @@ def tiny(method, path):
     return network.eval()
 
 
-@pytest.mark.parametrize("method", networks.TRAINED)
+@pytest.mark.parametrize("method", [name for name, known in networks.TRAINED.items() if not known.whole])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_trained_methods_keep_the_contract(method, channels, tmp_path):
     path = tmp_path / "tiny.safetensors"
@@ -130,6 +130,43 @@ def test_trained_methods_keep_the_contract(method, channels, tmp_path):
     else:
         with torch.no_grad():
             assert (sr - network(lr.float()).clamp(0, 1)).abs().max() < 1e-5
+
+
+def test_a_face_network_sees_the_whole_image(tmp_path):
+    path, lr = tmp_path / "face.safetensors", torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    network = networks.create("fsrnet", width=8, coarse=1, encoder=1, decoder=1, prior_width=16, hourglasses=1)
+    torch.nn.init.normal_(network.last.weight, std=0.1)
+    networks.save(network, path)
+    sr = upscalers.upscale(lr, "fsrnet", factor=8, weights=path)
+    with torch.no_grad():
+        assert (sr - network.eval()(lr).clamp(0, 1)).abs().max() < 1e-5
+    assert sr.shape == (1, 3, 128, 256) and torch.equal(sr, upscalers.upscale(lr, "fsrgan", factor=8, weights=path))
+    with pytest.raises(ValueError, match="multiples of 2"):
+        upscalers.upscale(lr[..., :15, :], "fsrnet", factor=8, weights=path)
+
+
+def test_a_search_gives_samples_and_says_what_it_did_not_find(tmp_path):
+    path, said = tmp_path / "decoder.safetensors", []
+    torch.manual_seed(0)
+    decoder = networks.create("pulse", latent=8, widths=(12, 8, 8))
+    networks.save(decoder, path)
+    lr = degradation.bicubic(4)(decoder(torch.randn(2, 8))).clamp(0, 1).detach()
+    options = {"method": "pulse", "weights": path, "steps": 5, "starts": 2, "eps": 1e-2}
+    drawn = upscalers.samples(lr, 3, report=lambda done, steps: said.append((done, steps)), **options)
+    assert drawn.shape == (3, 2, 3, 16, 16) and said[-1][1] == 15 and not torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[:2], upscalers.samples(lr, 2, **options))
+    options.pop("method")
+    assert torch.equal(drawn[0], upscalers.upscale(lr, "pulse", **options))
+    assert metrics.consistency(drawn[0], lr, degradation.bicubic(4)).max() <= 1e-2
+    checks = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(2, 2).expand(1, 3, 4, 4)
+    with pytest.warns(UserWarning, match="found no image within eps = 0.002 of 1 of 1 .*; the nearest is at"):
+        upscalers.upscale(checks, "pulse", weights=path, steps=2)
+    for refused, message in (({"factor": 8}, "2 pixels a side"), ({"project": "end"}, "project=None")):
+        with pytest.raises(ValueError, match=message):
+            upscalers.samples(lr, 1, method="pulse", weights=path, **refused)
+    with pytest.raises(ValueError, match="sr3, pulse draw samples"):
+        upscalers.samples(lr, 1, method="tv")
 
 
 def test_trained_methods_refuse_other_factors_and_missing_weights(tmp_path):

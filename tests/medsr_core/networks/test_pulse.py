@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from data_fetch import load
+from medsr_core import networks
 from medsr_core.degradation import bicubic
 from medsr_core.networks import pulse
 from medsr_core.networks.pulse import Decoder, search
@@ -218,14 +217,8 @@ def test_the_best_image_is_kept_and_not_the_last() -> None:
     assert (got.distances[:, 0] < 0.99 * distances[-1]).any()
 
 
-WEIGHTS = Path(pulse.__file__).parents[1] / "weights" / "pulse-faces-8x.safetensors"
-
-
-@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the trained face decoder is not in medsr_core/weights")
 def test_the_trained_decoder_finds_its_own_face_and_no_admirals_hat() -> None:
-    decoder = Decoder(**pulse.TEACHING)  # type: ignore[arg-type]
-    decoder.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()})
-    decoder.requires_grad_(False)
+    decoder = networks.load("pulse", weights="faces", factor=8)
     face = decoder(torch.randn(1, 128, generator=torch.Generator().manual_seed(1)))
     hat = load("faces", split="all")[1].pixels
     lr = bicubic(8)(torch.cat([face, hat])).clamp(0, 1)
