@@ -5,7 +5,6 @@ a gray image and returns the mean of its three outputs; a one-channel network re
 turn one into the other, with the same output on gray images.
 """
 
-from medsr_core.networks.cards import held_out
 from medsr_core.networks.methods import CLASSICAL, METHODS, TRAINED, Method, create, create_discriminator
 from medsr_core.networks.surgery import as_colour, as_gray, copy_of, interpolated
 from medsr_core.networks.weights import (
@@ -15,6 +14,7 @@ from medsr_core.networks.weights import (
     about,
     annotate,
     available,
+    held_out,
     load,
     path_of,
     read_checked,

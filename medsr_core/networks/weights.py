@@ -116,13 +116,21 @@ def path_of(weights: str | Path) -> Path:
 
 
 def about(weights: str | Path) -> dict[str, Any]:
-    """What weights say of themselves: architecture, arguments, data, held_out, recipes, ... (see `cards`)."""
+    """What weights say of themselves: architecture, arguments, data, held_out, recipes, ... (see `medsr_workbook.cards`)."""
     path = path_of(weights)
     try:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads((file.metadata() or {})["medsr"]))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"{path} is no weights file of this package ({error})") from None
+
+
+def held_out(weights: str) -> list[str]:
+    """Beginnings of the names of subjects that no shipped training on `weights` (brain, fundus, ...) saw."""
+    found: dict[str, None] = {}
+    for path in sorted(FOLDER.glob(f"*-{weights}.safetensors")):
+        found |= dict.fromkeys(about(path).get("held_out", []))
+    return list(found)
 
 
 def annotate(path: str | Path, **changes: Any) -> str:

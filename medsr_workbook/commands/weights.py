@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from medsr_core import networks
-from medsr_core.networks import cards
+from medsr_workbook import cards
 
 
 @click.group()

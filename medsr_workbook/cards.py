@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medsr_core.networks.methods import TRAINED
-from medsr_core.networks.weights import FOLDER, about, empty, path_of
+from medsr_core.networks.weights import about, empty, path_of
 
 UNKNOWN = "not stated"
 
@@ -82,14 +82,6 @@ def command(recipe: Mapping[str, Any]) -> str:
 def parameters(told: Mapping[str, Any]) -> int:
     """How many numbers the network has."""
     return sum(math.prod(p.shape) for p in empty(told["architecture"], told["arguments"]).parameters())
-
-
-def held_out(weights: str) -> list[str]:
-    """Beginnings of the names of subjects that no shipped training on `weights` (brain, fundus, ...) saw."""
-    found: dict[str, None] = {}
-    for path in sorted(FOLDER.glob(f"*-{weights}.safetensors")):
-        found |= dict.fromkeys(about(path).get("held_out", []))
-    return list(found)
 
 
 def _words(arguments: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from medsr_core import networks
-from medsr_core.networks import inspection
+from medsr_workbook import inspection
 
 
 def test_influence_of_a_stack_of_convolutions_reaches_as_far_as_its_kernels():

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from medsr_core import networks, training
-from medsr_core.networks import cards
+from medsr_workbook import cards
 
 FILES = [file.path for file in networks.shipped()]
 TOLD = [path for path in FILES if "recipes" in networks.about(path)]
