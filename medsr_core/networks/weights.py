@@ -116,7 +116,7 @@ def path_of(weights: str | Path) -> Path:
 
 
 def about(weights: str | Path) -> dict[str, Any]:
-    """What weights say of themselves: architecture, arguments, data, held_out, recipes, ... (see `medsr_workbook.cards`)."""
+    """What weights say of themselves: architecture, arguments, data, held_out, recipes, ... (see `cards`)."""
     path = path_of(weights)
     try:
         with safe_open(path, framework="pt") as file:
