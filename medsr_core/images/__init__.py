@@ -61,7 +61,9 @@ def read(path: str | os.PathLike[str]) -> Stack:
     if path.stat().st_size == 0:
         raise ImageFileError(f"{path}: the file is empty; copy or download it again")
     readers: dict[str, Callable[[Path], Stack]] = {
-        "TIFF": photographs.read_tiff, "DICOM": dicom.read, "NIfTI": nifti.read,
+        "TIFF": photographs.read_tiff,
+        "DICOM": dicom.read,
+        "NIfTI": nifti.read,
     }
     try:
         return readers.get(kind, photographs.read)(path)

@@ -1,6 +1,6 @@
 """Every shipped weights file answers as it did when it was shipped: a real image in, a small stored answer out.
 
-    python tests/medsr_core/test_weights.py      # store the answers of files that are new or were replaced
+python tests/medsr_core/test_weights.py      # store the answers of files that are new or were replaced
 """
 
 import hashlib
