@@ -82,7 +82,8 @@ def folder_set(path: Path, split: str, limit: int | None = None) -> ImageSet:
 
 def _files(path: Path) -> list[Path]:
     inside = (file for file in path.rglob("*") if not any(p.startswith(".") for p in file.relative_to(path).parts))
-    return sorted(file for file in inside if file.name.lower().endswith(images.EXTENSIONS) and file.is_file())
+    known = sorted(file for file in inside if file.name.lower().endswith(images.EXTENSIONS) and file.is_file())
+    return [file for file in known if file.suffix.lower() != ".img" or file.with_suffix(".hdr") not in known]
 
 
 def _stem(file: Path) -> str:

@@ -16,7 +16,7 @@ FORMATS = {
     "JPEG": (".jpg", ".jpeg"),
     "TIFF": (".tif", ".tiff"),
     "DICOM": (".dcm", ".dicom"),
-    "NIfTI": (".nii", ".nii.gz"),
+    "NIfTI": (".nii", ".nii.gz", ".hdr", ".img"),
     "bitmap": (".bmp", ".ppm", ".pgm"),
 }
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
