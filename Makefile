@@ -69,8 +69,7 @@ test: .venv/.installed  ## everything that must hold: style, types, tests, and e
 quick: .venv/.installed  ## style, types and the quick tests, in about a minute
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy
-	@$(PY) -m pytest -q -m "not slow" tests
+	@$(PY) -m mypy & types=$$!; $(PY) -m pytest -q -m "not slow" tests && wait $$types
 
 bench: .venv/.installed-bench  ## compare with other packages (installs a few more)
 	@for script in benchmarks/[a-z]*.py; do $(say) "$$script"; $(PY) "$$script" || exit 1; done

@@ -61,7 +61,7 @@ def enhance(
         drawing = ", ".join(name for name, known in METHODS.items() if known.samples)
         raise ValueError(f"{method} has one answer, not {samples}; --samples is for {drawing}")
     options = {name: value for name, value in options.items() if value is not None}
-    if wrong := [f"--{name}" for name in options if draws not in OPTIONS[name]]:
+    if wrong := [f"--{name}" for name in OPTIONS if name in options and draws not in OPTIONS[name]]:
         known = {name for name, asked in METHODS.items() for option in wrong if asked.samples in OPTIONS[option[2:]]}
         raise ValueError(f"{' and '.join(wrong)}: for {', '.join(sorted(known))} only; {method} has no such option")
     options = {name: value for name, value in options.items() if draws}
