@@ -56,6 +56,20 @@ def format_of(path: str | os.PathLike[str]) -> str:
     raise ImageFileError(f"{path}: unknown extension '{extension}'; known are {', '.join(EXTENSIONS)}")
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """`format_of`, or DICOM for a file of another name that begins as one: those on hospitals' discs have no ending."""
+    path = Path(path)
+    if extension_of(path) not in EXTENSIONS and path.is_file() and begins_as_dicom(path):
+        return "DICOM"
+    return format_of(path)
+
+
+def begins_as_dicom(path: Path) -> bool:
+    """128 bytes and the letters DICM, and not the index of a disc."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+
+
 def extension_of(path: Path) -> str:
     """The extension in small letters, both parts of .nii.gz."""
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
