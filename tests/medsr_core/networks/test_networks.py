@@ -320,3 +320,11 @@ def test_the_long_skip_carries_the_shallow_features_over_a_silent_body():
         expected = network.last(network.upscale(network.head(lr)))
         torch.testing.assert_close(network(lr), expected)
         assert (expected - network.last(network.upscale(0 * network.head(lr)))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["srgan", "medgan"])
+def test_discriminators_leak_a_fifth(method):
+    """LeakyReLU with alpha = 0.2 (Ledig et al. 2017, section 2.1.1)."""
+    opponent = networks.create_discriminator(method, size=32)
+    slopes = [layer.negative_slope for layer in opponent.modules() if isinstance(layer, torch.nn.LeakyReLU)]
+    assert len(slopes) >= 9 and set(slopes) == {0.2}
