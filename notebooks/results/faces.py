@@ -13,8 +13,9 @@ photographs of `natural`), with its jackknife interval. A photograph's row says 
 (`features.Classifier`) finds the class in its file's name first, or among the first five: the echo of SR3's table 3.
 
 Every image is stored when it is done, and what is stored is not done again, so this can be stopped at any time and
-continued; only the features for the Frechet distance are kept elsewhere, in `--scratch`. Delete a method's rows to have
-it done again. No picture is stored. Half an hour on one core.
+continued; only the features for the Frechet distance are kept elsewhere, in `--scratch`, until it is known. A method
+whose weights come later is added by running it again; delete a method's rows to have it done again. No picture is
+stored. Half an hour on one core.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def study(folder: Path, name: str, every: int, count: int, scratch: Path) -> Non
     stored = studies.load(RESULT, set=name) if RESULT.exists() else []
     done = {(row["method"], row["image"]) for row in stored}
     for method, image in plan:
-        if (method, image) in done and at(method, image).exists():
+        if (method, image) in done and ((method, None) in done or at(method, image).exists()):
             continue
         drawn = count if name == "faces" else 1
         rows = image_rows(name, method, scans[places[image]], weights, drawn, at(method, image))
