@@ -93,7 +93,8 @@ def interval(rows: Sequence[Row], key: str, **names: Any) -> Interval:
     chosen = [row for row in where(rows, **names) if row.get(key) is not None]
     if len(chosen) != 1:
         raise ValueError(f"{len(chosen)} rows with {key!r} and {names}; one is needed")
-    return Interval(*chosen[0][key], chosen[0]["n"])
+    value, low, high = chosen[0][key]
+    return Interval(value, low, high, chosen[0]["n"])
 
 
 def difference(rows: Sequence[Row], key: str, first: Row, second: Row, *, by: str = "image") -> Interval:
