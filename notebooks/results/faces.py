@@ -21,6 +21,7 @@ stored. Half an hour on one core.
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -121,13 +122,14 @@ def image_rows(name: str, method: str, scan: data_fetch.Scan, weights: str, coun
 def frechet_rows(name: str, chosen: list[str], others: data_fetch.ImageSet, at: Callable[[str, str], Path]) -> None:
     """The row of the set of each method that restored all the chosen images."""
     real = torch.cat([perception.features(scan.pixels, dark=0) for scan in others])
-    fast, slow = known(name, weights_of(name))
-    for method in (*fast, *slow):
+    weights = weights_of(name)
+    for method in itertools.chain(*known(name, weights)):
         files = [load_file(at(method, image)) for image in chosen if at(method, image).exists()]
         for label in files[0] if len(files) == len(chosen) else ():
             found = tradeoff.set_distance(perception.frechet_distance, [file[label] for file in files], real)
-            row = {"set": name, "image": None, "method": label, "n": found.n, "frechet": list(found[:3])}
-            studies.update(RESULT, [studies.short(row)], by=("set", "image", "method"))
+            row = {"set": name, "image": None, "method": label, "weights": weights, "n": found.n}
+            row = studies.short(row | {"frechet": list(found[:3])})
+            studies.update(RESULT, [row], by=("set", "image", "method"))
             print(name, label, row["frechet"], flush=True)
 
 
@@ -150,7 +152,7 @@ def study(folder: Path, name: str, every: int, count: int, scratch: Path) -> Non
     plan += [(method, entry.name) for entry in some.entries for method in slow]
     places = {entry.name: i for i, entry in enumerate(scans.entries)}
     stored = studies.load(RESULT, set=name) if RESULT.exists() else []
-    done = {(row["method"], row["image"]) for row in stored}
+    done = {(row["method"], row["image"]) for row in stored if row["weights"] == weights}
     for method, image in plan:
         if (method, image) in done and ((method, None) in done or at(method, image).exists()):
             continue
@@ -158,8 +160,8 @@ def study(folder: Path, name: str, every: int, count: int, scratch: Path) -> Non
         rows = image_rows(name, method, scans[places[image]], weights, drawn, at(method, image))
         studies.update(RESULT, rows, by=("set", "image", "method"))
         print(name, image, {row["method"]: row.get("psnr") for row in rows}, flush=True)
-    others = (data_fetch.load(folder / "faces").of_subjects(networks.held_out("faces")) if name == "faces"
-              else data_fetch.load(folder / "natural"))  # fmt: skip
+    others = data_fetch.load(folder / ("faces" if name == "faces" else "natural"))
+    others = others.of_subjects(networks.held_out("faces")) if name == "faces" else others
     frechet_rows(name, [entry.name for entry in some.entries], others, at)
 
 
