@@ -5,7 +5,8 @@
 `--data` names a folder with brain-lgg-heldout (12 patients), brain (its patient TCGA-FG-6692) and faces-heldout,
 `--candidates` one with files such as sr3-brain-8x.safetensors; each is compared with the shipped file of its name,
 where there is one. Of a slice the middle 176x176 pixels are used. SR3 draws one sample in 12 calls. Writes weights.json
-beside this file, after each image: one row per image, method and weights. Can be stopped and called again.
+beside this file, after each image: one row per image, method and weights; with --sets one row per method and weights,
+of the image "all", with the Frechet distance of twelve images. Can be stopped and called again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 import data_fetch
 from medsr_core import degradation, networks, upscalers
-from medsr_core.measures import metrics, perception
+from medsr_core.measures import metrics, perception, tradeoff
 from medsr_workbook import studies
 
 RESULT = Path(__file__).with_name("weights.json")
@@ -82,12 +83,35 @@ def study(folder: Path, setting: str, candidates: Path) -> None:
         print(setting, index, name, *(f"{r['method']} {r['weights']} {r['psnr']:.2f}" for r in rows), flush=True)
 
 
+def sets(folder: Path, setting: str, candidates: Path, count: int = 12) -> None:
+    """Store the Frechet distance of `count` restored images from the scans between them: one row per method."""
+    name, _, factor, _, _ = SETTINGS[setting]
+    scans = data_fetch.load(folder / name)
+    scans = scans.of_subjects(["TCGA-FG-6692"]) if name == "brain" else scans
+    chosen = [(2 * i + 1) * len(scans) // (2 * count) for i in range(count)]
+    others = [i for i in range(0, len(scans), max(len(scans) // 60, 1)) if i not in chosen]
+    real = torch.cat([perception.features(studies.middle(scans[i].pixels, 176)) for i in others])
+    seen: dict[tuple[str, str], list[Tensor]] = {}
+    for index, i in enumerate(chosen):
+        hr, lr = degradation.task(studies.middle(scans[i].pixels, 176), factor)
+        seen.setdefault(("real", "none"), []).append(perception.features(hr))
+        for method, age, sr in answers(setting, index * SETTINGS[setting][4], lr, candidates):
+            seen.setdefault((method, age), []).append(perception.features(sr))
+        print(setting, index, flush=True)
+    for (method, age), rows in seen.items():
+        found = tradeoff.set_distance(perception.frechet_distance, rows, real)
+        row = {"setting": setting, "image": "all", "method": method, "weights": age, "frechet": list(found[:3])}
+        studies.update(RESULT, [studies.short(row)], by=("setting", "image", "method", "weights"))
+        print(setting, method, age, found, flush=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the held-out sets")
     parser.add_argument("--candidates", type=Path, required=True, help="folder of the new weights")
     parser.add_argument("--only", action="append", choices=SETTINGS, help="this setting; repeat for more")
+    parser.add_argument("--sets", action="store_true", help="the Frechet distances instead of scores")
     given = parser.parse_args()
     torch.set_grad_enabled(False)
     for setting in given.only or SETTINGS:
-        study(given.data, setting, given.candidates)
+        (sets if given.sets else study)(given.data, setting, given.candidates)
