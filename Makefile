@@ -2,7 +2,7 @@
 # Every path is relative and every tool is run through .venv/bin/python, so the folder may have a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup workbook lab test bench notebooks clean
+.PHONY: help setup workbook lab test quick bench notebooks clean
 SHELL := /bin/sh
 
 PY := .venv/bin/python
@@ -57,12 +57,19 @@ lab: .venv/.installed  ## open the workbook in JupyterLab, at notebook 00 (this 
 test: .venv/.installed  ## everything that must hold: style, types, tests, and every notebook's stored output
 	@$(say) "test 1/4: ruff"
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
 	@$(say) "test 2/4: mypy"
 	@$(PY) -m mypy
 	@$(say) "test 3/4: pytest"
-	@$(PY) -m pytest tests
+	@$(PY) -m coverage run -m pytest tests
+	@$(PY) -m coverage report | tail -n 25
 	@$(say) "test 4/4: nbval, every cell's output as stored"
 	@$(PY) -m pytest --nbval --nbval-current-env notebooks
+
+quick: .venv/.installed  ## style, types and the quick tests, in about a minute
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy & types=$$!; $(PY) -m pytest -q -m "not slow" tests && wait $$types
 
 bench: .venv/.installed-bench  ## compare with other packages (installs a few more)
 	@for script in benchmarks/[a-z]*.py; do $(say) "$$script"; $(PY) "$$script" || exit 1; done
@@ -75,5 +82,5 @@ notebooks: .venv/.installed  ## re-execute the notebooks in place and store thei
 	@$(PY) -m medsr_workbook.runner refresh
 
 clean:  ## remove .venv and caches; your results in runs/ stay
-	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .coverage build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	@find medsr_core medsr_workbook data_fetch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

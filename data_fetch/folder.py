@@ -47,11 +47,11 @@ def folder_set(path: Path, split: str, limit: int | None = None) -> ImageSet:
     DataError : nothing readable there, or a split of fewer than three subjects
     """
     single = path.is_file()
-    if single and not path.name.lower().endswith(images.EXTENSIONS):
+    if single and not _is_image(path):
         raise DataError(f"{path}: unknown extension '{path.suffix}'; known are {', '.join(images.EXTENSIONS)}")
     files = [path] if single else _files(path)
     looks: dict[Path, _Look] = {file: None for file in files if not single and _MASK_NAME.search(_stem(file))}
-    volumes = [file for file in files if file not in looks and images.format_of(file) == "NIfTI"]
+    volumes = [file for file in files if file not in looks and images.kind_of(file) == "NIfTI"]
     later = volumes if split == "all" or len(volumes) > _MANY_VOLUMES else []
     looks |= _look(file for file in files if file not in looks and file not in later)
 
@@ -82,7 +82,14 @@ def folder_set(path: Path, split: str, limit: int | None = None) -> ImageSet:
 
 def _files(path: Path) -> list[Path]:
     inside = (file for file in path.rglob("*") if not any(p.startswith(".") for p in file.relative_to(path).parts))
-    return sorted(file for file in inside if file.name.lower().endswith(images.EXTENSIONS) and file.is_file())
+    known = sorted(file for file in inside if file.is_file() and _is_image(file))
+    return [file for file in known if file.suffix.lower() != ".img" or file.with_suffix(".hdr") not in known]
+
+
+def _is_image(file: Path) -> bool:
+    if file.name.lower().endswith(images.EXTENSIONS):
+        return True
+    return not file.suffix and images.begins_as_dicom(file)
 
 
 def _stem(file: Path) -> str:
@@ -120,7 +127,7 @@ def _look(files: Iterable[Path]) -> dict[Path, _Look]:
     looks: dict[Path, _Look] = {}
     for file in files:
         try:
-            looks[file] = _jpeg_is_whole(file) if images.format_of(file) == "JPEG" else _usable(file)
+            looks[file] = _jpeg_is_whole(file) if images.kind_of(file) == "JPEG" else _usable(file)
         except (images.ImageFileError, OSError) as error:
             looks[file] = error
     return looks

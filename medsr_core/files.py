@@ -13,8 +13,8 @@ from pathlib import Path
 def whole(path: str | Path) -> Iterator[Path]:
     """A path to write to instead of `path`, in its folder (made if it is missing) and with its extension.
 
-    At the end of the block what was written takes the place of `path` in one go. If the block raises, or the process
-    or the machine is killed, the old file stays as it was.
+    At the end of the block what was written takes the place of `path` in one go. If the block raises, or the process is
+    killed, the old file stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,8 +22,6 @@ def whole(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         part.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -80,7 +80,12 @@ class Claims:
         self.checked = checked
 
     def __call__(self, value: Any, *, about: float | None = None, within: float | None = None) -> None:
-        """Raise AssertionError unless `value` is true, or lies within `within` of `about`."""
+        """Raise AssertionError unless `value` is true, or lies within `within` of `about`.
+
+        TypeError for one of the two without the other: any number would then do.
+        """
+        if (about is None) != (within is None):
+            raise TypeError(f"expect(about={about}, within={within}): give both, or neither")
         if not self.checked:
             return
         if about is None or within is None:

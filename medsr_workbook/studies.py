@@ -99,6 +99,18 @@ def mean(rows: Sequence[Row], key: str, **names: Any) -> Interval:
     return bootstrap([row[key] for row in chosen], groups=_subjects(chosen))
 
 
+def interval(rows: Sequence[Row], key: str, **names: Any) -> Interval:
+    """The interval of a whole set, which the one row with these names holds as [value, low, high] of `n` images.
+
+    Raises ValueError if there is no such row, or several.
+    """
+    chosen = [row for row in where(rows, **names) if row.get(key) is not None]
+    if len(chosen) != 1:
+        raise ValueError(f"{len(chosen)} rows with {key!r} and {names}; one is needed")
+    value, low, high = chosen[0][key]
+    return Interval(value, low, high, chosen[0]["n"])
+
+
 def difference(rows: Sequence[Row], key: str, first: Row, second: Row, *, by: str = "image") -> Interval:
     """Interval of the number in the rows chosen by `first` minus that in those chosen by `second`, image by image.
 

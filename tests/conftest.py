@@ -10,6 +10,25 @@ from pathlib import Path
 import nbformat
 import pytest
 
+# More than a second or two on a quiet machine, or in need of a notebook, a browser, a training or a server
+SLOW_FILES = {"test_notebooks.py", "test_browser.py", "test_killed.py", "test_training.py", "test_toy.py",
+              "test_get.py", "test_archives.py", "test_samples.py", "test_cards.py", "test_weights.py",
+              "test_bring.py", "test_fetched.py", "test_commands.py"}  # fmt: skip
+SLOW = (
+    "test_1024_by_512", "test_shipped_weights_are_seam_free", "test_upscale_shows_no_seam", "test_train_", "TestMake",
+    "test_the_trained_decoder", "test_images_of_the_decoder", "test_search_reaches", "test_run_gives", "test_enhance_",
+    "test_iterating_slices", "test_the_game_resumes", "test_simulated", "test_a_disk_that_fills", "test_a_full_disk",
+    "test_the_core_knows", "test_a_failing_notebook", "test_refresh_", "test_paper_sizes", "test_example",
+    "test_packages_are_found", "test_float32_images_walk", "test_tv_finds", "test_a_batch_is_searched",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what `make quick` leaves out."""
+    for item in items:
+        if item.path.name in SLOW_FILES or any(part in item.nodeid for part in SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def make_notebook(tmp_path):

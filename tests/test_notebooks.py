@@ -115,6 +115,23 @@ def parameters_are_literal_and_checked(notebook, place):
     return problems
 
 
+def claims_are_on_as_written(notebook, place):
+    """The parameters cell and `check_parameters` state the same defaults; else every `expect` is silent."""
+    found, problems = tagged(notebook, "parameters"), []
+    stated, checked = {}, {}
+    for statement in tree(notebook.cells[found[0]]).body if found else []:
+        if isinstance(statement, ast.AnnAssign):
+            stated[statement.target.id] = ast.dump(statement.value)
+    for cell in code_cells(notebook):
+        for node in ast.walk(tree(cell)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("check_parameters"):
+                checked = {k.arg: ast.dump(k.value.elts[0]) for k in node.keywords if isinstance(k.value, ast.Tuple)}
+    for name in stated.keys() | checked.keys():
+        if stated.get(name) != checked.get(name):
+            problems.append(f"{name} is written with another value in the parameters cell than in check_parameters(")
+    return problems
+
+
 def cells_are_short(notebook, place):
     problems = []
     for cell in code_cells(notebook):
@@ -213,6 +230,7 @@ CHECKS = [
     has_no_trace_of_a_machine,
     has_no_error,
     parameters_are_literal_and_checked,
+    claims_are_on_as_written,
     cells_are_short,
     is_a_lesson_long,
     figures_have_alt_text,
@@ -301,6 +319,9 @@ BREAKS = [
     (parameters_are_literal_and_checked, edit(1, source="factor: int = 2 * side  # times larger")),
     (parameters_are_literal_and_checked, drop(2)),
     (parameters_are_literal_and_checked, drop(1)),
+    (claims_are_on_as_written, edit(1, source="factor: int = 8  # times larger")),
+    (claims_are_on_as_written, edit(1, source="factor: int = 4  # times larger\nseed: int = 0  # of the noise")),
+    (claims_are_on_as_written, edit(2, source="check_parameters(globals(), factor=(4, rule), seed=(0, rule))")),
     (cells_are_short, edit(3, source="x = 1\n" * 13)),
     (cells_are_short, edit(3, source="class Net: pass")),
     (cells_are_short, edit(3, source=LONG_FUNCTION)),

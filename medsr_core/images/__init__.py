@@ -22,18 +22,33 @@ from medsr_core.images.stack import (
     FORMATS,
     ImageFileError,
     Stack,
+    begins_as_dicom,
     check_image,
     extension_of,
     format_of,
     is_deep,
+    kind_of,
     levels,
     range_of,
     to_stack,
 )
 
 __all__ = [
-    "EXTENSIONS", "FORMATS", "ImageFileError", "Stack", "check_image", "extension_of", "format_of", "is_deep", "levels",
-    "range_of", "read", "to_stack", "write",
+    "EXTENSIONS",
+    "FORMATS",
+    "ImageFileError",
+    "Stack",
+    "begins_as_dicom",
+    "check_image",
+    "extension_of",
+    "format_of",
+    "is_deep",
+    "kind_of",
+    "levels",
+    "range_of",
+    "read",
+    "to_stack",
+    "write",
 ]  # fmt: skip
 
 
@@ -55,13 +70,15 @@ def read(path: str | os.PathLike[str]) -> Stack:
     ImageFileError : unknown extension; empty, truncated or unreadable file; no pixels in it; NaN or infinite pixels
     """
     path = Path(path)
-    kind = format_of(path)
+    kind = kind_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise ImageFileError(f"{path}: the file is empty; copy or download it again")
     readers: dict[str, Callable[[Path], Stack]] = {
-        "TIFF": photographs.read_tiff, "DICOM": dicom.read, "NIfTI": nifti.read,
+        "TIFF": photographs.read_tiff,
+        "DICOM": dicom.read,
+        "NIfTI": nifti.read,
     }
     try:
         return readers.get(kind, photographs.read)(path)

@@ -2,52 +2,149 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from medsr_core.images.stack import ImageFileError, Stack, is_deep, range_of, to_stack
 
+LOSSLESS = {"1.2.840.10008.1.2.4.57": "ljpeg", "1.2.840.10008.1.2.4.70": "ljpeg",
+            "1.2.840.10008.1.2.4.80": "jpegls", "1.2.840.10008.1.2.4.81": "jpegls",
+            "1.2.840.10008.1.2.4.51": "jpeg8"}  # fmt: skip
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+
 
 def read(path: Path) -> Stack:
-    """Read a DICOM file, all its frames."""
+    """Read a DICOM file, all its frames. Declared padding does not count for the range, and is 0."""
     import pydicom
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut, apply_modality_lut
 
-    data = pydicom.dcmread(path)
+    data = _opened(path)
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise ImageFileError(f"{path}: DICOM without pixels (modality {data.get('Modality', 'unknown')}); leave it out")
-    array, kind = pixel_array(data), data.PhotometricInterpretation
+    array, kind, bits = _stored(data), data.PhotometricInterpretation, int(data.get("BitsStored") or 16)
     if kind == "PALETTE COLOR":
         array = apply_color_lut(array, data)
+        bits = 8 * array.dtype.itemsize
     colour = array.ndim > 2 and array.shape[-1] == 3 and (kind == "PALETTE COLOR" or data.SamplesPerPixel == 3)
     array = array.reshape(-1, data.Rows, data.Columns, 3 if colour else 1)
     header = pydicom.Dataset({e.tag: e for e in data if e.tag.group != 0x7FE0})
     header.file_meta = data.file_meta
+    padded = None if colour else _padding(data, array)
+    header.padded = padded  # a plain attribute: `write` puts the padding back
 
     slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
-    known: dict[str, Any] = {"spacing": _spacing(data), "dtype": array.dtype.name, "header": header}
-    if array.dtype == np.uint8:
-        known["value_range"] = (0.0, float(255 if colour else 2**data.BitsStored - 1))
+    own = [_rescale(data, frame) for frame in range(len(array))]
+    known: dict[str, Any] = {"spacing": _spacing(data, path), "dtype": array.dtype.name, "header": header}
+    if "ModalityLUTSequence" in data or len(set(own)) > 1:  # values that no one slope gives back
+        values = apply_modality_lut(array, data) if "ModalityLUTSequence" in data else array
+        values = values.astype(np.float64) * [[[[m]]] for m, _ in own] + [[[[b]]] for _, b in own]
+        known["dtype"], array, slope, intercept = "float32", values, 1.0, 0.0
+    elif own[0] != (1.0, 0.0):
+        slope, intercept = own[0]
+    if colour or array.dtype == np.uint8:
+        known["value_range"] = (0.0, float(2**bits - 1))
     else:
-        known["value_range"] = range_of(array, path, sixteen_bit_is_full=False)
+        inside = array if padded is None or padded.all() else array[~padded]
+        known["value_range"] = range_of(inside, path, sixteen_bit_is_full=False)
     stack = to_stack(array, path, **known)
     low, high = (value * slope + intercept for value in stack.value_range)
     flip = (slope < 0) != (kind == "MONOCHROME1")  # white is the greatest value, or the least for MONOCHROME1
-    pixels = 1 - stack.pixels if flip else stack.pixels
+    pixels = (1 - stack.pixels if flip else stack.pixels).clamp(0, 1)
+    if padded is not None:
+        pixels[torch.from_numpy(padded[..., 0])[:, None]] = 0
     return Stack(pixels, stack.spacing, (high, low) if flip else (low, high), stack.dtype, header)
 
 
-def _spacing(data: Any) -> tuple[float, float] | None:
-    """Millimetres between rows and columns: PixelSpacing, its enhanced and detector forms, then ultrasound's."""
-    for group in data.get("SharedFunctionalGroupsSequence") or []:
-        for measures in group.get("PixelMeasuresSequence") or []:
-            data = measures if "PixelSpacing" in measures else data
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        if data.get(name):
-            return float(data[name].value[0]), float(data[name].value[1])
+def _opened(path: Path) -> Any:
+    """The data set, also of a file without the 128 bytes and the four letters that a DICOM file begins with."""
+    import pydicom
+    from pydicom import uid
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        data = pydicom.dcmread(path)
+    except InvalidDicomError:
+        data = pydicom.dcmread(path, force=True)
+        if "PixelData" not in data or "Rows" not in data:
+            raise ImageFileError(f"{path}: cannot be read as DICOM; truncated, or another format?") from None
+    if "TransferSyntaxUID" not in data.file_meta:
+        data.file_meta.TransferSyntaxUID = (
+            uid.ImplicitVRLittleEndian if data.original_encoding[0] else uid.ExplicitVRLittleEndian
+        )
+    return data
+
+
+def _stored(data: Any) -> np.ndarray:
+    """Stored pixels: by pydicom, or by imagecodecs for JPEG Lossless, JPEG-LS and 12-bit JPEG."""
+    from pydicom.encaps import generate_frames
+    from pydicom.pixels import pixel_array
+
+    codec = LOSSLESS.get(data.file_meta.TransferSyntaxUID)
+    if codec is None or (codec == "jpeg8" and data.BitsStored <= 8):
+        return pixel_array(data)
+    import imagecodecs
+
+    decode = getattr(imagecodecs, f"{codec}_decode")
+    frames = [decode(frame) for frame in generate_frames(data.PixelData, number_of_frames=_count(data))]
+    array = np.stack(frames) if len(frames) > 1 else frames[0]
+    return array.astype(f"{'i' if data.PixelRepresentation else 'u'}{data.BitsAllocated // 8}")
+
+
+def _count(data: Any) -> int:
+    return int(data.get("NumberOfFrames") or 1)
+
+
+def _padding(data: Any, array: np.ndarray) -> np.ndarray | None:
+    """Which stored values are declared to be padding (PS3.3 C.7.5.1.1.2): bool like `array`, None if none is."""
+    first = data.get("PixelPaddingValue")
+    if first is None:
+        return None
+    low, high = sorted((int(first), int(data.get("PixelPaddingRangeLimit", first))))
+    padded = (array >= low) & (array <= high)
+    return padded if padded.any() else None
+
+
+def _groups(data: Any, name: str, frame: int | None = None) -> list[Any]:
+    """Items of a functional-group sequence: those of a frame, then the shared ones; all of them without a frame."""
+    per_frame = list(data.get("PerFrameFunctionalGroupsSequence") or [])
+    chosen = per_frame if frame is None else per_frame[frame : frame + 1]
+    groups = [*chosen, *(data.get("SharedFunctionalGroupsSequence") or [])]
+    return [item for group in groups for item in group.get(name) or []]
+
+
+def _rescale(data: Any, frame: int) -> tuple[float, float]:
+    """Slope and intercept of a frame."""
+    for item in [*_groups(data, "PixelValueTransformationSequence", frame), data]:
+        if item.get("RescaleSlope") is not None:
+            return float(item.RescaleSlope), float(item.get("RescaleIntercept") or 0)
+    return 1.0, 0.0
+
+
+def _two(element: Any, path: Path | None = None) -> tuple[float, float] | None:
+    """Two positive numbers, also with a decimal comma; None, with a warning that names the file, for anything else."""
+    values = [element.value] if isinstance(element.value, str | float | int) else list(element.value)
+    try:
+        down, across = (float(str(value).replace(",", ".")) for value in values)
+    except ValueError:
+        down = across = 0.0
+    good = down > 0 and across > 0
+    if path is not None and (not good or "," in str(values[0])):
+        what = f"taken as {down:g} and {across:g} mm" if good else "read without it"
+        warnings.warn(f"{path}: {element.keyword} is {element.value}, not two numbers; {what}", stacklevel=4)
+    return (down, across) if good else None
+
+
+def _spacing(data: Any, path: Path) -> tuple[float, float] | None:
+    """Millimetres between rows and columns: PixelSpacing, its enhanced, detector and film forms, then ultrasound's."""
+    for item in [*_groups(data, "PixelMeasuresSequence", 0), data]:
+        for name in SPACINGS:
+            if item.get(name) and (found := _two(item[name], path)):
+                return found
     for region in data.get("SequenceOfUltrasoundRegions") or []:
         inside = region.RegionLocationMaxX1 < data.Columns and region.RegionLocationMaxY1 < data.Rows
         if inside and region.PhysicalUnitsXDirection == region.PhysicalUnitsYDirection == 3:  # centimetres
@@ -57,7 +154,7 @@ def _spacing(data: Any) -> tuple[float, float] | None:
 
 def write(path: Path, pixels: Tensor, like: Stack) -> None:
     """Write images (N, C, H, W) as one derived, uncompressed DICOM file."""
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
     derived, colour = hasattr(like.header, "file_meta"), pixels.shape[1] == 3
     data = _derived_header(pixels, like) if derived else _new_header(pixels, like)
@@ -66,16 +163,25 @@ def write(path: Path, pixels: Tensor, like: Stack) -> None:
     top = float(np.iinfo(dtype).max)
     low, high = like.value_range if fits or not colour else (0.0, top)
     if colour or fits:  # the stored integers mean what they meant
-        slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
+        slope, intercept = _rescale(data, 0)
     else:
         slope, intercept = abs(high - low) / top or 1.0, min(low, high)
-        data.RescaleSlope, data.RescaleIntercept, data.RescaleType = _decimal(slope), _decimal(intercept), "US"
+        for item in _groups(data, "PixelValueTransformationSequence") or [data]:
+            item.RescaleSlope, item.RescaleIntercept, item.RescaleType = _decimal(slope), _decimal(intercept), "US"
     values = low + pixels.permute(0, 2, 3, 1).double().numpy() * (high - low)
     stored = np.rint((values - intercept) / slope).astype(dtype)
+    padded = getattr(like.header, "padded", None)
+    if padded is not None and fits:
+        rows, columns = (new // old for new, old in zip(pixels.shape[-2:], padded.shape[1:3], strict=True))
+        stored[padded.repeat(rows, 1).repeat(columns, 2)] = int(data.PixelPaddingValue)
+    else:
+        for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+            data.pop(name, None)
     stored = stored if colour else stored[..., 0]
     kind = "RGB" if colour else "MONOCHROME1" if low > high else "MONOCHROME2"
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.SeriesInstanceUID = generate_uid()
+    data.SOPClassUID = data.get("SOPClassUID") or SecondaryCaptureImageStorage
     data.set_pixel_data(stored[0] if len(stored) == 1 else stored, kind, 8 * dtype.itemsize)
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.save_as(path, enforce_file_format=True)
@@ -91,28 +197,47 @@ def _derived_header(pixels: Tensor, like: Stack) -> Any:
     rows, columns = (new / old for new, old in zip(pixels.shape[-2:], like.pixels.shape[-2:], strict=True))
     data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:]]
     data.DerivationDescription = "Upscaled by super-resolution; detail below the source's resolution is an estimate"
-    place, turn, step = (data.get(name) for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
-    if place and turn and step:  # the centre of the first pixel moves, so that the outer edges do not
-        right, down = np.array(turn[:3], float) * step[1], np.array(turn[3:], float) * step[0]
-        moved = np.array(place, float) + right * (1 / columns - 1) / 2 + down * (1 / rows - 1) / 2
-        data.ImagePositionPatient = [_decimal(value) for value in moved]
-    shared = [m for g in data.get("SharedFunctionalGroupsSequence") or [] for m in g.get("PixelMeasuresSequence") or []]
-    for item in [data, *shared]:
-        for name in ("PixelSpacing", "ImagerPixelSpacing"):
-            if item.get(name):
-                down, across = item[name].value
-                setattr(item, name, [_decimal(float(down) / rows), _decimal(float(across) / columns)])
+    _move(data, rows, columns)
+    for item in [data, *_groups(data, "PixelMeasuresSequence")]:
+        for name in SPACINGS:
+            if item.get(name) and (found := _two(item[name])):
+                setattr(item, name, [_decimal(found[0] / rows), _decimal(found[1] / columns)])
     for region in data.get("SequenceOfUltrasoundRegions") or []:
         for axis, factor in (("X", columns), ("Y", rows)):
-            for name in (f"RegionLocationMin{axis}0", f"RegionLocationMax{axis}1"):
-                setattr(region, name, round(region[name].value * factor))
+            for name, end in ((f"RegionLocationMin{axis}0", 0), (f"RegionLocationMax{axis}1", 1)):
+                setattr(region, name, round((region[name].value + end) * factor) - end)
+            if f"ReferencePixel{axis}0" in region:
+                setattr(region, f"ReferencePixel{axis}0", round(region[f"ReferencePixel{axis}0"].value * factor))
             setattr(region, f"PhysicalDelta{axis}", region[f"PhysicalDelta{axis}"].value / factor)
     stale = [e.keyword for e in data if "PaletteColor" in e.keyword or e.keyword.endswith("ImagePixelValue")]
     for overlay in [e.tag for e in data if 0x6000 <= e.tag.group < 0x6100]:
         del data[overlay]
-    for name in [*stale, "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence"]:
+    for name in [*stale, "ModalityLUTSequence"]:
         data.pop(name, None)
     return data
+
+
+def _move(data: Any, rows: float, columns: float) -> None:
+    """Move the centre of each frame's first pixel, so that the outer edges stay; before the spacing is divided."""
+
+    def of(frame: int | None, sequence: str, name: str) -> Any:
+        items = [*(_groups(data, sequence, frame) if frame is not None else []), data]
+        return next((item for item in items if item.get(name)), None)
+
+    frames: list[int | None] = [None, *range(len(data.get("PerFrameFunctionalGroupsSequence") or []))]
+    moved: list[Any] = []
+    for frame in frames:
+        place = of(frame, "PlanePositionSequence", "ImagePositionPatient")
+        turn = of(frame, "PlaneOrientationSequence", "ImageOrientationPatient")
+        step = of(frame, "PixelMeasuresSequence", "PixelSpacing")
+        spacing = _two(step["PixelSpacing"]) if step is not None else None
+        if place is None or turn is None or spacing is None or any(place is other for other in moved):
+            continue
+        right, down = (np.array(turn.ImageOrientationPatient[i : i + 3], float) for i in (0, 3))
+        start = np.array(place.ImagePositionPatient, float)
+        start += right * spacing[1] * (1 / columns - 1) / 2 + down * spacing[0] * (1 / rows - 1) / 2
+        place.ImagePositionPatient = [_decimal(value) for value in start]
+        moved.append(place)
 
 
 def _new_header(pixels: Tensor, like: Stack) -> Any:

@@ -1,30 +1,65 @@
-"""Photographs: PNG, JPEG and bitmaps by Pillow, TIFF by tifffile."""
+"""Photographs: PNG, JPEG and bitmaps by Pillow, 16-bit PNG by imagecodecs, TIFF by tifffile.
+
+The stack's header is what the file says beside its pixels: {"icc": colour profile, "dpi": (across, down)}. Both are
+written again, the resolution as many times higher as the image has become larger.
+"""
 
 from __future__ import annotations
 
+import io
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from medsr_core.images.stack import Stack, extension_of, format_of, is_deep, levels, to_stack
+from medsr_core.images.stack import ImageFileError, Stack, extension_of, format_of, is_deep, levels, to_stack
 
 
 def read(path: Path) -> Stack:
-    """Read PNG, JPEG or a bitmap by Pillow."""
+    """Read PNG, JPEG or a bitmap."""
     from PIL import Image, ImageOps
 
     with Image.open(path) as opened:
         opened.load()
         image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I"):  # Pillow's name for 16-bit gray
+        dpi = opened.info.get("dpi")
+        header = {"icc": opened.info.get("icc_profile"), "dpi": dpi if dpi and min(dpi) > 1 else None}
+    if _is_deep_png(path):
+        import imagecodecs
+
+        array = imagecodecs.png_decode(path.read_bytes())
+        if array.ndim == 3:  # alpha dropped
+            array = array[..., 0] if array.shape[-1] == 2 else array[..., :3]
+    elif image.mode.startswith("I"):  # Pillow's name for 16-bit gray
         array = np.asarray(image).astype(np.uint16)
     elif image.mode == "1":
         array = np.asarray(image)
+    elif image.mode in ("CMYK", "LAB"):
+        array, header["icc"] = np.asarray(_managed(image, header["icc"])), None
     else:
         array = np.asarray(image.convert("L" if image.mode in ("L", "LA", "La") else "RGB"))
-    return to_stack(array[None], path)
+    return to_stack(array[None], path, header=header)
+
+
+def _is_deep_png(path: Path) -> bool:
+    """Whether it is a PNG of 16 bits: Pillow would read colour or alpha of those as 8 bits."""
+    with path.open("rb") as file:
+        start = file.read(26)
+    return start[:8] == b"\x89PNG\r\n\x1a\n" and start[24] == 16
+
+
+def _managed(image: Any, profile: bytes | None) -> Any:
+    """A CMYK or CIE Lab picture as sRGB: by the profile in the file, or Lab's own; without one, by Pillow's formula."""
+    from PIL import ImageCms
+
+    if image.mode == "CMYK" and not profile:
+        return image.convert("RGB")
+    source = (
+        ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+    )
+    return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
 
 
 def write(path: Path, pixels: Tensor, like: Stack) -> None:
@@ -34,30 +69,90 @@ def write(path: Path, pixels: Tensor, like: Stack) -> None:
     gray_png = pixels.shape[1] == 1 and extension_of(path) == ".png"
     array = levels(pixels, 65535 if gray_png and is_deep(like) else 255)[0]
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if format_of(path) == "JPEG" else {}
+    icc, dpi = _kept(pixels, like)
+    if format_of(path) in ("PNG", "JPEG"):
+        options |= ({"icc_profile": icc} if icc else {}) | ({"dpi": dpi} if dpi else {})
     Image.fromarray(array).save(path, **options)
 
 
+def _kept(pixels: Tensor, like: Stack) -> tuple[bytes | None, tuple[float, float] | None]:
+    """Colour profile, and the resolution of an image that has grown."""
+    header = like.header if isinstance(like.header, dict) else {}
+    dpi = header.get("dpi")
+    if dpi:
+        rows, columns = (new / old for new, old in zip(pixels.shape[-2:], like.pixels.shape[-2:], strict=True))
+        dpi = (float(dpi[0]) * columns, float(dpi[1]) * rows)
+    same_colours = pixels.shape[1] == like.pixels.shape[1]
+    return (header.get("icc") if same_colours else None), dpi
+
+
 def read_tiff(path: Path) -> Stack:
-    """Read all pages of the first series of a TIFF."""
+    """Read all pages of a TIFF; a thumbnail is left out with a warning, and pictures of several sizes are refused."""
     import tifffile
 
     with tifffile.TiffFile(path) as tif:
-        page, series = tif.pages.first, tif.series[0]
-        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:  # CMYK: Pillow knows the conversion
+        series = _picture(tif.series, path)
+        page = series.pages[0]
+        kind, bits = page.photometric, int(np.max(page.bitspersample))
+        pillow = {tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB}
+        raw_ycbcr = kind == tifffile.PHOTOMETRIC.YCBCR and page.compression not in (6, 7)  # JPEG's are RGB by now
+        if kind in pillow or raw_ycbcr:
+            if len(tif.pages) > 1:
+                raise ImageFileError(f"{path}: {len(tif.pages)} pages of {kind.name} colours; save them as RGB")
             return read(path)
         array, axes, colormap = series.asarray(), series.axes, page.colormap
-        inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and colormap is not None:
+        header = {"icc": page.iccprofile, "dpi": _dpi(page)}
+        turned = int(page.tags[274].value) if 274 in page.tags else 1
+    if np.iscomplexobj(array):
+        raise ImageFileError(f"{path}: complex values; give their magnitude, e.g. numpy.abs")
+    if kind == tifffile.PHOTOMETRIC.PALETTE and colormap is not None:
         array, axes = (np.moveaxis(colormap[:, array], 0, -1) >> 8).astype(np.uint8), axes + "S"
+        bits = 8
     if "S" in axes:
         array, axes = np.moveaxis(array, axes.index("S"), -1), axes.replace("S", "") + "S"
         array = array[..., : 3 if array.shape[-1] >= 3 else 1]  # alpha dropped
     else:
         array = array[..., None]
-    array = array.reshape(-1, *array.shape[-3:])
-    unit = np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1
-    stack = to_stack(array, path, value_range=(0.0, 1.0) if unit else None)
-    return Stack(1 - stack.pixels, None, stack.value_range[::-1], stack.dtype) if inverted else stack
+    array = _upright(array.reshape(-1, *array.shape[-3:]), turned)
+    known: dict[str, Any] = {"header": header}
+    if np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1:
+        known["value_range"] = (0.0, 1.0)
+    elif array.dtype.kind == "u" and bits < 8 * array.dtype.itemsize:
+        known["value_range"] = (0.0, float(2**bits - 1))
+    stack = to_stack(array, path, **known)
+    if kind != tifffile.PHOTOMETRIC.MINISWHITE:
+        return stack
+    return Stack(1 - stack.pixels, None, stack.value_range[::-1], stack.dtype, header)
+
+
+def _picture(series: Any, path: Path) -> Any:
+    """The series that is the picture: the largest; others are thumbnails, or too much for one stack."""
+    largest = max(series, key=lambda one: np.prod(one.shape))
+    for other in series:
+        if other is largest:
+            continue
+        size = "x".join(map(str, other.shape))
+        if np.prod(other.shape) > np.prod(largest.shape) / 4:
+            sizes = ", ".join("x".join(map(str, one.shape)) for one in series)
+            raise ImageFileError(f"{path} holds pictures of several sizes ({sizes}); save each in a file of its own")
+        warnings.warn(f"{path}: left out a thumbnail of {size}", stacklevel=4)
+    return largest
+
+
+def _dpi(page: Any) -> tuple[float, float] | None:
+    """Pixels per inch across and down, where the file states a unit."""
+    unit = {2: 1.0, 3: 2.54}.get(int(page.tags[296].value) if 296 in page.tags else 2)
+    if unit is None or not {282, 283} <= {tag.code for tag in page.tags}:
+        return None
+    across, down = (unit * n / d if d else 0.0 for n, d in (page.tags[code].value for code in (282, 283)))
+    return (across, down) if across > 0 and down > 0 else None
+
+
+def _upright(array: np.ndarray, turned: int) -> np.ndarray:
+    """Undo the orientation tag of pages (N, H, W, C): 2 to 4 mirror, 5 to 8 exchange rows and columns, too."""
+    array = array.swapaxes(1, 2) if turned in (5, 6, 7, 8) else array
+    array = array[:, ::-1] if turned in (3, 4, 7, 8) else array
+    return array[:, :, ::-1] if turned in (2, 3, 6, 7) else array
 
 
 def write_tiff(path: Path, pixels: Tensor, like: Stack) -> None:
@@ -65,5 +160,8 @@ def write_tiff(path: Path, pixels: Tensor, like: Stack) -> None:
     import tifffile
 
     array = levels(pixels, 65535 if is_deep(like) else 255)
-    photometric = "minisblack" if pixels.shape[1] == 1 else "rgb"
-    tifffile.imwrite(path, array[0] if len(array) == 1 else array, photometric=photometric)
+    icc, dpi = _kept(pixels, like)
+    options: dict[str, Any] = {"photometric": "minisblack" if pixels.shape[1] == 1 else "rgb", "iccprofile": icc}
+    if dpi:
+        options |= {"resolution": dpi, "resolutionunit": "INCH"}
+    tifffile.imwrite(path, array[0] if len(array) == 1 else array, **options)

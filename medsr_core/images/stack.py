@@ -16,7 +16,7 @@ FORMATS = {
     "JPEG": (".jpg", ".jpeg"),
     "TIFF": (".tif", ".tiff"),
     "DICOM": (".dcm", ".dicom"),
-    "NIfTI": (".nii", ".nii.gz"),
+    "NIfTI": (".nii", ".nii.gz", ".hdr", ".img"),
     "bitmap": (".bmp", ".ppm", ".pgm"),
 }
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
@@ -54,6 +54,20 @@ def format_of(path: str | os.PathLike[str]) -> str:
         if extension in extensions:
             return kind
     raise ImageFileError(f"{path}: unknown extension '{extension}'; known are {', '.join(EXTENSIONS)}")
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """`format_of`, or DICOM for a file of another name that begins as one: those on hospitals' discs have no ending."""
+    path = Path(path)
+    if extension_of(path) not in EXTENSIONS and path.is_file() and begins_as_dicom(path):
+        return "DICOM"
+    return format_of(path)
+
+
+def begins_as_dicom(path: Path) -> bool:
+    """128 bytes and the letters DICM, and not the index of a disc."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
 
 
 def extension_of(path: Path) -> str:

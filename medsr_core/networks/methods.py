@@ -98,7 +98,7 @@ METHODS: dict[str, Method] = {
                SR3, {"mse": 1.0}, sees="bicubic", samples="walk"),
         Method("fsrnet", "FSRNet", "faces: coarse, then with maps of where eyes, nose and mouth are", fsrnet.FSRNet,
                FSRNET, whole=True),
-        Method("fsrgan", "FSRNet", "the same network, trained on against a discriminator", fsrnet.FSRNet,
+        Method("fsrgan", "FSRNet", "FSRNet, trained on against a discriminator", fsrnet.FSRNet,
                FSRNET, starts_from="fsrnet", opponent=fsrnet.Discriminator, whole=True),
         Method("pulse", "PULSE", "faces: looks among those a generator can draw for one that gives the LR image",
                pulse.Decoder, {"teaching": pulse.TEACHING}, whole=True, samples="search"),

@@ -81,5 +81,3 @@ def _with_channels(network: N, channels: int) -> N:
             state[name] = state[name].repeat_interleave(3, axis) / (3 if axis == 1 else 1)
     other.load_state_dict(state)
     return other.train(network.training)
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,6 +87,8 @@ def write_atomically(tensors: dict[str, Tensor], header: dict[str, Any], path: P
     """A safetensors file with `header` as JSON in its metadata: after a crash it is the old or the new one, whole."""
     with whole(path) as part:
         save_file(tensors, part, metadata={"medsr": json.dumps(header)})
+        with part.open("rb+") as file:  # on the disk before the old one goes, even if the machine stops
+            os.fsync(file.fileno())
 
 
 def read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

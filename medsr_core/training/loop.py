@@ -187,9 +187,7 @@ def _denoising_step(
     level, noise = noises
     with fabric.autocast():
         kind = "mse" if terms.get("mse") else "l1"
-        loss = losses.denoising(
-            state.generator, x, hr, level, noise, kind=kind, measured=terms.get("measured", 0.0)
-        )
+        loss = losses.denoising(state.generator, x, hr, level, noise, kind=kind, measured=terms.get("measured", 0.0))
     return {"generator": _update(fabric, loss, state.generator, state.optimisers["generator"])}
 
 

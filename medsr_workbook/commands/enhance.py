@@ -9,6 +9,15 @@ import click
 
 from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, ListsMethods, check_writable
 
+# which way of drawing samples an option belongs to; None: every method takes it
+OPTIONS = {
+    "seed": (None, "walk", "search"),
+    "steps": ("walk", "search"),
+    "sampler": ("walk",),
+    "eps": ("search",),
+    "starts": ("search",),
+}
+
 
 @click.command(cls=ListsMethods)
 @click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -23,6 +32,12 @@ from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, Lis
 @SEED
 @STEPS
 @click.option("--sampler", help="Of sr3: ancestral, ddim or dpm++.  [default: dpm++]")
+@click.option(
+    "--eps",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of pulse: how far D(SR) may be from the image, as mean squared error.  [default: 0.002]",
+)
+@click.option("--starts", type=click.IntRange(min=1), help="Of pulse: from how many places to search.  [default: 4]")
 def enhance(
     source: Path, output: Path, method: str, factor: int, weights: str, samples: int | None, **options: Any
 ) -> None:
@@ -46,9 +61,10 @@ def enhance(
         drawing = ", ".join(name for name, known in METHODS.items() if known.samples)
         raise ValueError(f"{method} has one answer, not {samples}; --samples is for {drawing}")
     options = {name: value for name, value in options.items() if value is not None}
-    walk = [f"--{name}" for name in ("steps", "sampler") if name in options]
-    if walk and method != "sr3":
-        raise ValueError(f"{' and '.join(walk)}: for sr3 only; {method} takes no steps")
+    if wrong := [f"--{name}" for name in OPTIONS if name in options and draws not in OPTIONS[name]]:
+        known = {name for name, asked in METHODS.items() for option in wrong if asked.samples in OPTIONS[option[2:]]}
+        raise ValueError(f"{' and '.join(wrong)}: for {', '.join(sorted(known))} only; {method} has no such option")
+    options = {name: value for name, value in options.items() if draws}
     stack = images.read(source)
     outputs = [output, *(_beside(output, what) for what in ("mean", "spread"))] if samples else [output]
     for path in outputs:
@@ -62,7 +78,8 @@ def enhance(
     results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
     for path, sr in zip(outputs, results, strict=True):
         images.write(path, sr.to(torch.float32), like=stack)
-        click.echo(f"{path}: {len(sr)} image(s) of {sr.shape[-2]}x{sr.shape[-1]} pixels, {method} ×{factor}")
+        found = _explained(sr, stack.pixels, factor, options.get("eps", 2e-3)) if draws == "search" else ""
+        click.echo(f"{path}: {len(sr)} image(s) of {sr.shape[-2]}x{sr.shape[-1]} pixels, {method} ×{factor}{found}")
 
 
 def _enlarged(pixels: Any, method: str, samples: int | None, **options: Any) -> Any:
@@ -81,11 +98,22 @@ def _enlarged(pixels: Any, method: str, samples: int | None, **options: Any) -> 
                 bar.update(task, completed=index + done / steps)
 
             if samples:
-                slices.append(upscalers.samples(image, samples, report=report, **options))
+                slices.append(upscalers.samples(image, samples, method=method, report=report, **options))
             else:
                 slices.append(upscalers.upscale(image, method, report=report, **options)[None])
             bar.update(task, completed=index + 1)
     return torch.cat(slices, 1)
+
+
+def _explained(sr: Any, lr: Any, factor: int, eps: float) -> str:
+    """Whether a search found what it was looking for."""
+    from medsr_core.degradation import bicubic
+    from medsr_core.measures.metrics import consistency
+
+    far = consistency(sr, lr, bicubic(factor)).max().item()
+    return (
+        f"; {'found' if far <= eps else 'NOT FOUND, the nearest'}: mean squared error of D(SR) {far:.2g}, eps {eps:g}"
+    )
 
 
 def _beside(output: Path, what: str) -> Path:

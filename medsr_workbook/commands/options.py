@@ -17,7 +17,11 @@ WEIGHTS = click.option(
 )
 SEED = click.option("--seed", default=0, show_default=True, help="Of a method that draws samples: same seed, same "
                     "image, on the same machine.")  # fmt: skip
-STEPS = click.option("--steps", type=click.IntRange(min=1), help="Of sr3: network calls for one image. [default: 12]")
+STEPS = click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Of sr3: network calls for one image [default: 12]; of pulse: steps of each search, at most [default: 100].",
+)
 NO_DEVICE = "This is no diagnostic device: what a method adds to a scan is an estimate, and may be invented."
 
 

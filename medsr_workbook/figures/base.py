@@ -32,16 +32,20 @@ def show(figure: Figure, alt: str) -> None:
     """Display a figure in a notebook with `alt`, the text that stands for it where it cannot be seen."""
     from IPython.display import Image, display
 
-    display(Image(png(figure)), metadata={"image/png": {"alt": " ".join(alt.split())}})
+    display(Image(png(figure, refine=True)), metadata={"image/png": {"alt": " ".join(alt.split())}})
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file of 256 colours: a third of the size, and no difference to be seen."""
+def png(figure: Figure, *, refine: bool = False) -> bytes:
+    """The figure as a PNG file of 256 colours: a third of the size, and of gray pictures no difference to be seen.
+
+    refine : take up to a second longer to find the best colours: portraits look less like posters
+    """
     from PIL import Image
 
     file, small = io.BytesIO(), io.BytesIO()
     figure.savefig(file, format="png", dpi=84)
-    Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(small, "PNG", optimize=True)
+    pixels = Image.open(file).convert("RGB")
+    pixels.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=int(refine)).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

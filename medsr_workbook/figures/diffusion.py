@@ -83,25 +83,35 @@ def over_formula(
     *,
     xlabel: str,
     ylabel: str,
+    over: Sequence[float] | None = None,
+    log: bool = False,
 ) -> Figure:
     """Measurements as points with their 95 % intervals, and what a formula says as a line, by name, over x.
 
     If the formula says the same of all, it is drawn once, and points stand a little apart so that none hides another.
+
+    over : where the formula's values lie (default: at x); more of them make a smooth curve
+    log : double x from tick to tick, for measurements at 2, 4, 8, ..
     """
+    over = x if over is None else over
     one_curve = len({tuple(values) for values in formula.values()}) == 1
     step = 0.015 * (max(x) - min(x)) if one_curve else 0.0
     with rc_context(STYLE):
         figure = Figure((WIDTH, 3.6), layout="constrained")
         axes = figure.subplots()
         for i, ((name, values), colour, marker) in enumerate(zip(measured.items(), COLOURS, MARKERS, strict=False)):
-            place = np.asarray(x) + step * (i - (len(measured) - 1) / 2)
+            aside = i - (len(measured) - 1) / 2
+            place = np.asarray(x) * 1.03**aside if log and one_curve else np.asarray(x) + step * aside
             low, high = ([getattr(value, end) for value in values] for end in ("low", "high"))
             axes.vlines(place, low, high, color=colour, linewidth=1.5)
             axes.plot(place, [v.mean for v in values], marker, color=colour, markersize=5, label=f"{name}, measured")
             if not one_curve:
-                axes.plot(x, formula[name], color=colour, linewidth=1, label=f"{name}, formula")
+                axes.plot(over, formula[name], color=colour, linewidth=1, label=f"{name}, formula")
         if one_curve:
-            axes.plot(x, next(iter(formula.values())), color="black", linewidth=1.2, label="formula", zorder=0)
+            axes.plot(over, next(iter(formula.values())), color="black", linewidth=1.2, label="formula", zorder=0)
+        if log:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(x, [f"{value:g}" for value in x])
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         axes.grid(color="0.9")

@@ -39,9 +39,7 @@ def study(data: Path, steps: int, folder: Path, seed: int) -> list[dict]:
         target = folder / f"abl{seed or ''}-{name}"
         trained = target / "generator.safetensors"
         if not trained.exists():
-            run = training.Run(
-                method, steps=steps, channels=1, network=changes, batch=8, precision="bf16", seed=seed
-            )
+            run = training.Run(method, steps=steps, channels=1, network=changes, batch=8, precision="bf16", seed=seed)
             training.train(run, [[scan.pixels for scan in ours]], folder=target)
         generator = networks.load(method, weights=trained)
         if seed == 0:

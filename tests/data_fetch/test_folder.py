@@ -8,6 +8,8 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
+import pydicom.data
 import pytest
 import tifffile
 import torch
@@ -176,3 +178,22 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path.unlink()
     photograph(path, seed=1)
     assert not torch.equal(load(path)[0].pixels, before)
+
+
+def test_a_hospitals_disc_has_files_without_endings(tmp_path):
+    """DICOM is known by its content; the disc's index and other files are no images."""
+    source = Path(pydicom.data.get_testdata_file("CT_small.dcm", download=False)).read_bytes()
+    disc = tmp_path / "disc" / "A" / "B"
+    disc.mkdir(parents=True)
+    for name in ("IM000000", "IM000001"):
+        (disc / name).write_bytes(source)
+    (tmp_path / "disc" / "DICOMDIR").write_bytes(source)
+    (tmp_path / "disc" / "README").write_text("for the doctor")
+    assert [scan.subject for scan in load(tmp_path / "disc")] == ["A", "A"]
+    assert len(load(disc / "IM000000")) == 1
+
+
+def test_a_pair_of_header_and_image_is_one_volume(tmp_path):
+    volume = np.random.default_rng(0).integers(0, 900, (20, 24, 3)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Pair(volume, np.eye(4)), tmp_path / "head.hdr")
+    assert len(load(tmp_path)) == 3

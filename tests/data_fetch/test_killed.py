@@ -150,8 +150,9 @@ def test_interrupted_by_hand_it_stops_soon_and_goes_on_later(server, folder, off
 
 
 def test_what_a_killed_process_left_of_a_record_goes_with_the_next_lock(folder):
-    left = folder / "stare" / ".record.json.0123"
-    left.parent.mkdir(parents=True)
-    left.write_text("{")
+    (folder / "stare" / "download").mkdir(parents=True)
+    left = [folder / "stare" / ".record.json.0123", folder / "stare" / "download" / ".a.zip.part.json.0123.json"]
+    for part in left:
+        part.write_text("{")
     with store.lock("stare"):
-        assert not left.exists()
+        assert not any(part.exists() for part in left)

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from medsr_core import networks, tiling
+from medsr_core import networks, tiling, upscalers
 from medsr_core.networks import srgan
 from medsr_core.networks.sr3 import bicubic_start
 
@@ -68,7 +68,7 @@ def test_1024_by_512_times_four_stays_below_2_gib():
     """In a process of its own, whose peak is measured: the largest network on one tile, a small one on all."""
     code = """
 import resource, torch
-from medsr_core import networks, tiling
+from medsr_core import networks, tiling, upscalers
 torch.manual_seed(0)
 sr = tiling.upscale(networks.create("srgan", preset="paper").eval(), torch.rand(1, 3, 160, 160), tile=160)
 assert sr.shape == (1, 3, 640, 640)
@@ -80,3 +80,14 @@ print(small, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     unit = 1024**2 if sys.platform != "darwin" else 1024**3
     assert max(map(float, out.split())) / unit < 2
+
+
+@pytest.mark.parametrize("method", ["srresnet", "medgan-pixel", "regression"])
+def test_upscale_shows_no_seam_where_an_image_is_cut(method):
+    """More than 128 LR pixels, so that `upscalers.upscale` cuts; with its own margin, whatever that is."""
+    g = torch.Generator().manual_seed(0)
+    lr = torch.nn.functional.avg_pool2d(torch.rand(1, 1, 164, 36, generator=g), 5, 1)
+    lr = (lr > 0.5).float() * 0.6 + lr * 0.4
+    with torch.no_grad():
+        whole = upscalers.trained(method, "brain")(lr).clamp(0, 1)
+    assert (upscalers.upscale(lr, method, weights="brain") - whole).abs().max() < 1e-3

@@ -13,6 +13,7 @@ from PIL import Image
 from medsr_core import images, networks, upscalers
 from medsr_core.degradation import bicubic
 from medsr_core.networks.features import Perceptual
+from medsr_workbook.commands import main as main_module
 from medsr_workbook.commands.main import main
 
 
@@ -261,3 +262,67 @@ def test_the_game_resumes_from_other_weights_than_the_default(scans, tmp_path):
         result = medsr(*common, "--steps", str(steps), *resume)
         assert result.exit_code == 0, result.output
     assert networks.load("srgan", weights=tmp_path / "run" / "generator.safetensors").arguments["width"] == 8
+
+
+def test_train_again_by_recipe_stage_after_stage(scans, tmp_path):
+    """Two stages, the second from the first; what is given besides changes the recipe; the new weights tell both."""
+    for name in ("scan2.png", "scan3.png"):
+        (scans / name).write_bytes((scans / "scan0.png").read_bytes())
+    small = {"channels": 1, "factor": 2, "batch": 2, "patch": 16, "network": {"width": 4, "multipliers": [1, 2]}}
+    stages = [{"method": "sr3", "steps": 2, **small}, {"method": "sr3", "steps": 1, "rate": 1e-4, **small}]
+    first = networks.create("sr3", channels=1, factor=2, width=4, multipliers=(1, 2))
+    networks.save(first, tmp_path / "old.safetensors", method="sr3", recipes=stages)
+    again = ("train", "--recipe", tmp_path / "old.safetensors", "--data", scans, "--out", tmp_path / "new")
+    result = medsr(*again, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    told = networks.about(tmp_path / "new" / "generator.safetensors")
+    assert [(r["steps"], r["seed"], r.get("rate")) for r in told["recipes"]] == [(2, 3, None), (1, 3, 1e-4)]
+    assert told["data"][0]["images"] == 2 and told["held_out"] and told["method"] == "sr3"
+    assert networks.about(tmp_path / "new" / "stage-1" / "generator.safetensors")["steps"] == 2
+    silent = networks.create("srresnet", width=4, depth=1, tail=4)
+    networks.save(silent, tmp_path / "silent.safetensors", method="srresnet")
+    for wrong, hint in (
+        (("train", "--recipe", tmp_path / "silent.safetensors", "--data", scans), "does not say how"),
+        (("train", "srresnet", "--recipe", tmp_path / "old.safetensors", "--data", scans), "is a sr3"),
+        (("train", "--recipe", "sr3-kidney", "--data", scans), "shipped: "),
+        (("train", "srresnet", "--steps", 1), "--data NAME_OR_FOLDER"),
+        (("train", "srresnet", "--data", scans), "--steps N"),
+        (("train", "pulse", "--data", scans, "--steps", 1), "more than HR images"),
+    ):
+        refused = medsr(*wrong)
+        assert refused.exit_code == 2 and hint in refused.output, refused.output
+
+
+def test_weights_are_listed_and_have_cards(tmp_path):
+    listed = medsr("weights", "list").output
+    assert [file.path.stem for file in networks.shipped() if file.path.stem not in listed] == []
+    assert "held out" in medsr("weights", "card", "sr3-fundus").output
+    assert medsr("weights", "card").exit_code == 2
+    network = networks.create("srresnet", width=4, depth=1, tail=4)
+    networks.save(network, tmp_path / "mine.safetensors", method="srresnet")
+    assert medsr("weights", "card", tmp_path / "mine.safetensors", "--write").exit_code == 0
+    assert "not stated" in (tmp_path / "mine.md").read_text()
+
+
+def test_short_help_is_that_of_the_commands():
+    """`medsr --help` lists what it does not import."""
+    for name, words in main_module.COMMANDS.items():
+        command = main_module.main.get_command(None, name)
+        first, theirs = (text.split()[0].strip(",") for text in (words, command.get_short_help_str()))
+        assert command.name == name and first == theirs, name
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_search_says_whether_it_found(tmp_path):
+    torch.manual_seed(0)
+    decoder = networks.create("pulse", latent=8, widths=(12, 8, 8))
+    networks.save(decoder, tmp_path / "decoder.safetensors")
+    images.write(tmp_path / "lr.png", torch.full((1, 3, 4, 4), 0.5))
+    common = ("enhance", tmp_path / "lr.png", "-o", tmp_path / "sr.png", "--method", "pulse", "--steps", 2)
+    common = (*common, "--weights", tmp_path / "decoder.safetensors", "--starts", 1)
+    assert "; found: mean squared error" in medsr(*common, "--eps", 0.9).output
+    missed = medsr(*common, "--eps", 1e-9)
+    assert missed.exit_code == 0 and "NOT FOUND, the nearest" in missed.output
+    assert "warning: pulse found no image" in missed.output
+    refused = medsr("enhance", tmp_path / "lr.png", "-o", tmp_path / "x.png", "--method", "tv", "--eps", 0.1)
+    assert refused.exit_code == 2 and "for pulse only" in refused.output

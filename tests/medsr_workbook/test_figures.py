@@ -27,6 +27,17 @@ def drawn(figure):
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
 
 
+def test_colours_looked_for_longer_are_nearer_to_the_figures_own():
+    figure, file = figures.images({"": picture(1, 3, 24, 24)}), io.BytesIO()
+    figure.savefig(file, format="png", dpi=84)
+    true = np.asarray(Image.open(file).convert("RGB"), float)
+    quick, refined = (
+        np.square(np.asarray(Image.open(io.BytesIO(figures.png(figure, refine=refine))).convert("RGB")) - true).mean()
+        for refine in (False, True)
+    )
+    assert refined < 0.8 * quick
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_shows_every_pixel_under_its_name(channels):
     hr, lr = picture(1, channels, 16, 12), picture(1, channels, 4, 3)

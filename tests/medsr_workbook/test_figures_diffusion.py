@@ -54,6 +54,25 @@ def test_a_formula_of_all_is_drawn_once_and_points_stand_apart():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a, measured", "b, measured", "formula"]
 
 
+def test_a_formula_may_be_smoother_than_the_measurements():
+    measured, labels = {"a": [Interval(1.0, 0.8, 1.3, 4)] * 2}, {"xlabel": "x", "ylabel": "y"}
+    axes = figures.diffusion.over_formula([1, 2], measured, {"a": [1.0, 1.4, 1.5]}, over=[1, 1.5, 2], **labels).axes[0]
+    points, curve = axes.lines
+    assert points.get_xdata().tolist() == [1, 2]
+    assert curve.get_xydata().tolist() == [[1, 1.0], [1.5, 1.4], [2, 1.5]]
+
+
+def test_doubling_measurements_stand_at_equal_distances_and_apart():
+    measured = {name: [Interval(1.0, 0.8, 1.3, 4)] * 3 for name in "ab"}
+    formula = {name: [1.0, 1.0] for name in "ab"}
+    options = {"over": [1, 8], "log": True, "xlabel": "", "ylabel": ""}
+    axes = figures.diffusion.over_formula([2, 4, 8], measured, formula, **options).axes[0]
+    first, second, _ = (np.asarray(line.get_xdata()) for line in axes.lines)
+    assert np.allclose(np.diff(np.log2([first, second])), 1) and np.allclose(second / first, 1.03)
+    assert np.allclose(np.sqrt(first * second), [2, 4, 8])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "4", "8"] and axes.get_xscale() == "log"
+
+
 def test_spectra_draws_every_power_and_floor():
     f = torch.linspace(0.01, 0.5, 20)
     axes = figures.diffusion.spectra(f, 1 / f, {"t = 3": 1 / f + 2}, {"t = 3": 2.0}).axes[0]

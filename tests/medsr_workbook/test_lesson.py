@@ -30,6 +30,13 @@ def test_parameters_as_written_turn_the_claims_on():
         expect(float("nan"), about=1.0, within=0.05)
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_claim_about_a_number_says_how_near(checked):
+    for half in ({"about": 1.0}, {"within": 0.1}):
+        with pytest.raises(TypeError, match="give both"):
+            lesson.Claims(checked)(1.0, **half)
+
+
 def test_other_parameters_turn_the_claims_off():
     expect = check_parameters(WRITTEN | {"sigma": 2}, **RULES)  # a whole number will do for a real one
     expect(1 > 2)

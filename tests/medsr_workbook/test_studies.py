@@ -24,6 +24,16 @@ def test_rows_are_loaded_and_chosen_by_name(tmp_path):
     assert studies.values(ROWS, "image") == ["a", "b", "c"]
 
 
+def test_the_stored_interval_of_a_set():
+    rows = [*ROWS, {"image": None, "method": "tv", "n": 2, "frechet": [0.3, 0.2, 0.4]}]
+    assert studies.interval(rows, "frechet", method="tv") == intervals.Interval(0.3, 0.2, 0.4, 2)
+    for names in ({"method": "sr3"}, {"method": "typo"}):
+        with pytest.raises(ValueError, match="0 rows with 'frechet'"):
+            studies.interval(rows, "frechet", **names)
+    with pytest.raises(ValueError, match="2 rows with 'psnr'"):
+        studies.interval(rows, "psnr", method="tv")
+
+
 def test_means_and_differences_with_their_intervals():
     assert studies.mean(ROWS, "psnr", method="tv") == intervals.bootstrap([30.0, 32.0])
     found = studies.difference(ROWS, "psnr", {"method": "sr3"}, {"method": "tv"})

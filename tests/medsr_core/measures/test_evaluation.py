@@ -52,8 +52,7 @@ def test_scores_are_the_protocol_computed_by_scikit_image(channels, eight_bit):
 def test_eight_bits_cost_consistency():
     scans = image_set(image(64, 64))
     exact, rounded = (
-        evaluation.evaluate(scans, ["backprojection"], eight_bit=flag)[0]["consistency"]
-        for flag in (False, True)
+        evaluation.evaluate(scans, ["backprojection"], eight_bit=flag)[0]["consistency"] for flag in (False, True)
     )
     assert exact < rounded / 10
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 import data_fetch
@@ -144,3 +145,19 @@ def test_stored_scores_are_pooled_place_by_place():
     assert torch.allclose(absent, torch.tensor([0.1, 0.2, 0.0]))
     rows += [{"image": "c", "subject": "bert", "radius": r, key: [0.7]} for r, key in ((0, "absent"), (1.5, "present"))]
     assert lesions.pooled(rows, 1.5)[2] == ["anna", "anna", "anna", "bert"]  # both images of one person together
+
+
+def test_auc_interval_is_that_of_a_bootstrap_done_by_hand():
+    """Both sides of a drawn group come along, each as often as it was drawn; areas by SciPy's Mann-Whitney U."""
+    g = torch.Generator().manual_seed(3)
+    groups = [name for name in "abcdef" for _ in range(4)]
+    absent = torch.randn(24, generator=g) + torch.randn(6, generator=g).repeat_interleave(4)
+    present = absent + 1 + torch.randn(24, generator=g)
+    found = lesions.auc_interval(present, absent, groups, seed=5, resamples=200)
+    drawn = torch.randint(6, (200, 6), generator=torch.Generator().manual_seed(5))
+    areas = []
+    for row in drawn.tolist():
+        places = [4 * group + i for group in row for i in range(4)]
+        u = scipy.stats.mannwhitneyu(present[places].numpy(), absent[places].numpy()).statistic
+        areas.append(u / 24**2)
+    assert found[1:3] == pytest.approx(np.quantile(areas, [0.025, 0.975]).tolist(), abs=1e-6)

@@ -13,6 +13,7 @@ import torch
 import data_fetch
 from medsr_core.degradation import bicubic, gaussian_blur
 from medsr_core.measures import distortions, perception
+from medsr_core.networks.features import Perceptual
 
 
 def normal(n, d, seed=0):
@@ -211,3 +212,19 @@ def test_the_real_ones_say_what_they_need(name):
         pytest.skip("torchmetrics is here; whether its weights are is not ours to test")
     with pytest.raises(ImportError, match=f"{name.upper()} needs packages .* pip install torchmetrics"):
         perception.torchmetrics_score(name, image, image)
+
+
+def test_features_of_a_cell_are_the_mean_of_a_fifth_of_the_deepest_maps():
+    images = torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+    network = Perceptual()
+    with torch.no_grad():
+        deepest = network.features((images.expand(-1, 3, -1, -1) - network.mean) / network.std)[-1]
+    expected = [deepest[0, :, y : y + 2, x : x + 2].mean((1, 2)) / 5 for y in (0, 2) for x in (0, 2, 4)]
+    torch.testing.assert_close(perception.features(images), torch.stack(expected))
+
+
+def test_images_are_normalised_as_imagenet_networks_expect():
+    """The published mean and standard deviation of ImageNet's pixels."""
+    network = Perceptual()
+    assert network.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert network.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])

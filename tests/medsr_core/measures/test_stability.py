@@ -114,3 +114,14 @@ def test_wrong_shapes_are_refused():
         stability.diversity(torch.zeros(4, 1, 8, 8))
     with pytest.raises(ValueError, match="compare one size"):
         stability.coverage(torch.zeros(4, 1, 1, 8, 8), torch.zeros(1, 1, 8, 9))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_samples_predict_the_error_that_one_more_sample_would_have(count):
+    """Var(mean - truth) = (1 + 1/N) sigma^2: with two samples it is 1.5, and (1 - 1/N) would be 0.5."""
+    together = [stability.reliability(*ensemble(count, seed=seed)[:2], bins=1) for seed in range(12)]
+    ratio = math.sqrt(sum(r.actual**2 for r in together) / sum(r.predicted**2 for r in together))
+    assert ratio == pytest.approx(1, abs=0.03)
+    samples, hr, _ = ensemble(count)
+    expected = samples.numpy().var(0, ddof=1).mean() * (1 + 1 / count)
+    assert stability.reliability(samples, hr, bins=1).predicted.item() ** 2 == pytest.approx(expected)

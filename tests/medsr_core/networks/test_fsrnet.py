@@ -208,3 +208,13 @@ def test_the_discriminator_judges_patches_and_sees_the_lr_image():
     changed[..., :8, :8] = 0
     difference = (logits - opponent(changed, lr)).abs()
     assert difference[..., 0, 0].min() > 0 and difference[..., 7:, 7:].max() == 0  # a patch is 70 x 70 pixels
+
+
+def test_the_fine_image_starts_from_the_coarse_one():
+    """With nothing to add, SR is the coarse image, and not the enlarged one."""
+    net = network(residual=True)
+    for parameter in net.last.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        coarse, _, sr = net.parts(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(sr, coarse)

