@@ -54,8 +54,8 @@ def _text(cell: Any) -> list[Any]:
     cell.source = _fold(without_solutions(cell.source), everything="answer" in cell.metadata.get("tags", ()))
     cells = [cell] if cell.source else []
     if "**Predict" in cell.source:
-        place = nbformat.v4.new_markdown_cell(PROMPT, id=f"{cell.id[:50]}-prediction", metadata={"tags": ["prediction"]})
-        cells.append(place)
+        name, metadata = f"{cell.id[:50]}-prediction", {"tags": ["prediction"]}
+        cells.append(nbformat.v4.new_markdown_cell(PROMPT, id=name, metadata=metadata))
     return cells
 
 
@@ -67,8 +67,8 @@ def without_solutions(text: str) -> str:
 def _fold(text: str, *, everything: bool) -> str:
     """Put what explains behind a line to click on.
 
-    It goes from **Explain**, or from the cell's start, to a heading, a question, or what leads to the next cell (it ends
-    with a colon).
+    It goes from **Explain**, or from the cell's start, to a heading, a question, or what leads to the next cell (and
+    ends with a colon).
     """
     paragraphs, flags, folding = text.split("\n\n"), [], False
     for i, paragraph in enumerate(paragraphs):
@@ -100,7 +100,7 @@ def _code(cell: Any) -> list[Any]:
 
 
 def role(cell: Any) -> str:
-    """What a code cell is for: its tag, if that is `setup` or `claim`, else as its code shows; "" for the lesson itself.
+    """What a code cell is for: `setup` or `claim`, by its tag or else by its code; "" for the lesson itself.
 
     Set-up checks the parameters, or starts with imports and shows nothing; a claim calls `expect` and shows nothing.
     """

@@ -59,7 +59,8 @@ def check_parameters(namespace: dict[str, Any], **rules: tuple[Any, Rule]) -> Cl
         value, kind = namespace[name], type(written)
         kinds = (int, float) if kind is float else kind
         if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
-            raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; {name} takes {kind.__name__}.{advice}{listing}")
+            given = type(value).__name__
+            raise TypeError(f"{name} = {value!r} is a {given}; {name} takes {kind.__name__}.{advice}{listing}")
         if not rule.holds(value):
             raise ValueError(f"{name} = {value!r} is not {rule.allowed}.{advice}{listing}")
     namespace["_checked_parameters"] = True

@@ -63,7 +63,8 @@ def panel(draw: Callable[..., Figure], *, alt: str = "", **controls: ipywidgets.
 
     def redraw(_: Any = None) -> None:
         try:
-            picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+            figure = draw(**{name: control.value for name, control in controls.items()})
+            picture.value = png(figure, refine=not picture.value)  # the first, which is also seen in print
             picture.layout.visibility, problem.layout.display = "visible", "none"
         except Exception as error:
             problem.value = f"<b>Cannot draw this:</b> {escape(str(error) or type(error).__name__)}"
