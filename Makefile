@@ -2,7 +2,7 @@
 # Every path is relative and every tool is run through .venv/bin/python, so the folder may have a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup workbook lab test quick bench notebooks clean
+.PHONY: help setup workbook student lab slides test quick bench notebooks clean
 SHELL := /bin/sh
 
 PY := .venv/bin/python
@@ -49,10 +49,20 @@ setup: .venv/.installed  ## create .venv with the exact versions of requirements
 workbook: .venv/.installed  ## run all notebooks on the embedded data: results in runs/, scores in the terminal
 	@$(PY) -m medsr_workbook run --out runs
 
-lab: .venv/.installed  ## open the workbook in JupyterLab, at notebook 00 (this machine only, with a token)
+# student, or lecturer: the notebooks themselves, with their output and the solutions
+EDITION ?= student
+$(if $(filter student lecturer,$(EDITION)),,$(error EDITION is student or lecturer, not "$(EDITION)"))
+
+student: .venv/.installed  ## write the student's edition to build/student/: nothing run, exercises blank, answers hidden
+	@$(PY) -m medsr_workbook.editions
+
+lab: .venv/.installed $(filter student,$(EDITION))  ## open the student's edition in JupyterLab (EDITION=lecturer: the full one), this machine only
 	@$(PY) -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir=. \
-	    --LabApp.default_url=/lab/tree/notebooks/00_zoom_and_enhance.ipynb \
+	    --LabApp.default_url=/lab/tree/$(if $(filter student,$(EDITION)),build/student,notebooks)/00_zoom_and_enhance.ipynb \
 	    $$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
+
+slides: .venv/.installed  ## slides of all notebooks, in build/slides/: HTML files for any browser, without a network
+	@$(PY) -m medsr_workbook.slides
 
 test: .venv/.installed  ## everything that must hold: style, types, tests, and every notebook's stored output
 	@$(say) "test 1/4: ruff"
@@ -81,6 +91,6 @@ bench: .venv/.installed-bench  ## compare with other packages (installs a few mo
 notebooks: .venv/.installed  ## re-execute the notebooks in place and store their output (before committing a change)
 	@$(PY) -m medsr_workbook.runner refresh
 
-clean:  ## remove .venv and caches; your results in runs/ stay
-	@rm -rf .venv .coverage build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean:  ## remove .venv and caches; your results in runs/ and what you wrote in build/student/ stay
+	@rm -rf .venv .coverage build/bdist* build/lib build/slides *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	@find medsr_core medsr_workbook data_fetch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

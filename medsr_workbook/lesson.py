@@ -39,14 +39,18 @@ def check_parameters(namespace: dict[str, Any], **rules: tuple[Any, Rule]) -> Cl
     namespace : the notebook's ``globals()``
     rules : name = (value the lesson was written for, rule); the type is that value's (an int will do for a float)
 
-    Returns the `Claims` of the lesson: they hold for the values it was written for, and are checked only then.
+    Returns the `Claims` of the lesson: they hold for the values it was written for, and are checked only then. Other
+    values are named in a printed line, so that no claim goes unchecked unseen: after a change, and when this is called
+    again alone although the lesson has given a parameter another value since.
     """
+    again = "_checked_parameters" in namespace
+    advice = " The lesson may have changed it since: run the cell of the parameters, then this one." if again else ""
     listing = "\nThis lesson takes" + "".join(
         f"\n  {name}: {type(written).__name__}, {rule.allowed} (as written: {written!r})"
         for name, (written, rule) in rules.items()
     )
     for name, value in namespace.items():
-        own = name in rules or name.startswith("_") or name in ("In", "Out") or "_checked_parameters" in namespace
+        own = name in rules or name.startswith("_") or name in ("In", "Out") or again
         if not own and isinstance(value, (str, int, float, list, tuple, dict, NoneType)):
             raise ValueError(f"unknown parameter {name!r}.{listing}")
     for name, (written, rule) in rules.items():
@@ -55,11 +59,16 @@ def check_parameters(namespace: dict[str, Any], **rules: tuple[Any, Rule]) -> Cl
         value, kind = namespace[name], type(written)
         kinds = (int, float) if kind is float else kind
         if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
-            raise TypeError(f"{name} = {value!r} is a {type(value).__name__}; {name} takes {kind.__name__}.{listing}")
+            given = type(value).__name__
+            raise TypeError(f"{name} = {value!r} is a {given}; {name} takes {kind.__name__}.{advice}{listing}")
         if not rule.holds(value):
-            raise ValueError(f"{name} = {value!r} is not {rule.allowed}.{listing}")
+            raise ValueError(f"{name} = {value!r} is not {rule.allowed}.{advice}{listing}")
     namespace["_checked_parameters"] = True
-    return Claims(all(namespace[name] == written for name, (written, _) in rules.items()))
+    other = [f"{name} = {namespace[name]!r} ({written!r})" for name, (written, _) in rules.items()
+             if namespace[name] != written]  # fmt: skip
+    if other:
+        print(f"Not as written: {', '.join(other)}. What the text claims is not checked.{advice}")
+    return Claims(not other)
 
 
 class Claims:

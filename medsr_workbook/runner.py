@@ -229,13 +229,11 @@ def _export(notebook: Any, target: Path) -> Path:
     """The notebook as one HTML page. Sliders need a running kernel, so a line says where they are."""
     from nbconvert import HTMLExporter
 
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            if WIDGET in output.get("data", {}):
-                note = "<p><em>Sliders: open the notebook in JupyterLab (<code>make lab</code>).</em></p>"
-                output["data"] = {"text/html": note}
+    from medsr_workbook.pages import Described
+
     notebook.metadata.pop("widgets", None)
-    body, _ = HTMLExporter(require_js_url="data:text/javascript,", embed_images=True).from_notebook_node(notebook)
+    options = {"require_js_url": "data:text/javascript,", "embed_images": True, "preprocessors": [Described]}
+    body, _ = HTMLExporter(**options).from_notebook_node(notebook)
     target.write_text(body, encoding="utf-8")
     return target
 
@@ -293,7 +291,11 @@ def _card(result: Result) -> str:
 
 def source_digest(notebook: Any) -> str:
     """SHA-256 over the sources of the code cells, in order: what the stored output must have come from."""
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return digest([cell.source for cell in notebook.cells if cell.cell_type == "code"])
+
+
+def digest(sources: list[str]) -> str:
+    """SHA-256 over the sources of cells."""
     return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ by image: what one method was not asked about does not count for the other.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,22 @@ def update(path: str | Path, rows: Sequence[Row], by: Sequence[str]) -> None:
 # --- reading one ----------------------------------------------------------------------------------------------------
 
 
+def find(path: str | Path) -> Path:
+    """A stored study, or a folder of them: here, else in the workbook's notebooks, else in the installed package.
+
+    So a notebook finds its ``results`` wherever it was copied. FileNotFoundError, with all places, if it is nowhere.
+    """
+    beside = Path(__file__).resolve().parent.parent / "notebooks"
+    places = [Path(path), beside / path, Path(sys.prefix) / "share" / "medsr" / path]
+    for place in places:
+        if place.exists():
+            return place
+    raise FileNotFoundError(f"no {path}: neither {', '.join(map(str, places[:-1]))} nor {places[-1]} is there")
+
+
 def load(path: str | Path, **names: Any) -> list[Row]:
-    """Rows of a JSON file, of those `names` only: ``load("results/mismatch.json", data="brain")``."""
-    return where(json.loads(Path(path).read_text()), **names)
+    """Rows of a JSON file that `find` finds, of those `names` only: ``load("results/mismatch.json", data="brain")``."""
+    return where(json.loads(find(path).read_text()), **names)
 
 
 def where(rows: Sequence[Row], **names: Any) -> list[Row]:

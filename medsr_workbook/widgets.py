@@ -3,11 +3,13 @@
 A panel is a `VBox` of labelled controls above a picture. Its callback hangs on the controls' ``observe``: an error in
 it is raised where the control was moved, so a test that sets ``slider.value`` sees it. (``interact`` and ``Output``
 would hide it in the widget's state.) JupyterLab only logs such an error, so the panel itself says it too, in place of a
-picture that would no longer belong to the controls. Beside each panel the notebook shows the same function's figure.
+picture that would no longer belong to the controls. A panel takes its first picture along, with alternative text: where
+there is a kernel the panel is seen, on paper and in exported pages the picture, and never both.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
@@ -22,13 +24,25 @@ LABEL = {"description_width": "initial"}
 
 
 class Panel(VBox):
-    """Controls and the picture they redraw; `controls` holds them by name. Readers without a kernel see a sentence."""
+    """Controls and the picture they redraw; `controls` holds them by name.
+
+    Readers without a kernel see the picture, if the panel has an `alt` for it, or else a sentence.
+    """
 
     controls: Mapping[str, ipywidgets.Widget]
+    picture: ipywidgets.Image
+    alt: str = ""
 
     def __repr__(self) -> str:
         names = ", ".join(control.description for control in self.controls.values())
         return f"[panel: {names}; needs a running kernel]"
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live panel, and its picture for pages where nothing is live: a notebook shows the first that it can."""
+        bundle = super()._repr_mimebundle_(**options)
+        if not self.alt:
+            return bundle, {}
+        return bundle | {"image/png": b64encode(self.picture.value).decode()}, {"image/png": {"alt": self.alt}}
 
 
 def _image() -> ipywidgets.Image:
@@ -36,18 +50,21 @@ def _image() -> ipywidgets.Image:
     return ipywidgets.Image(format="png", layout=Layout(max_width="100%", margin="2px 0", align_self="flex-start"))
 
 
-def panel(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Panel:
+def panel(draw: Callable[..., Figure], *, alt: str = "", **controls: ipywidgets.Widget) -> Panel:
     """A panel that shows ``draw(**values of the controls)`` and draws it again whenever one of them changes.
 
     draw : a figure function; its keyword arguments are named like the controls
+    alt : the text that stands for the first picture where it cannot be seen
     controls : see `slider` and `choice`
     """
     picture = _image()
+    picture.tooltip = alt = " ".join(alt.split())  # becomes the title of the <img>: ipywidgets has no other place
     problem = ipywidgets.HTML(layout=Layout(display="none"))
 
     def redraw(_: Any = None) -> None:
         try:
-            picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+            figure = draw(**{name: control.value for name, control in controls.items()})
+            picture.value = png(figure, refine=not picture.value)  # the first, which is also seen in print
             picture.layout.visibility, problem.layout.display = "visible", "none"
         except Exception as error:
             problem.value = f"<b>Cannot draw this:</b> {escape(str(error) or type(error).__name__)}"
@@ -60,7 +77,7 @@ def panel(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Panel:
         control.style.description_width = f"{0.85 * longest + 1:.1f}ch"  # one column of labels, one of controls
         control.observe(redraw, names="value")
     box = Panel([*controls.values(), problem, picture])
-    box.controls = controls
+    box.controls, box.picture, box.alt = controls, picture, alt
     return box
 
 

@@ -126,7 +126,7 @@ def test_no_package_index_is_named(name):
 def test_makefile_and_readme_name_the_same_commands():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):.*## ", text, re.M))
-    assert {"help", "setup", "workbook", "lab", "test", "bench", "notebooks", "clean"} <= targets
+    assert {"help", "setup", "workbook", "student", "lab", "slides", "test", "bench", "notebooks", "clean"} <= targets
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / "README.md").read_text(), re.M))
     assert named <= targets, f"README names make targets that are not there: {named - targets}"
     assert {"workbook", "test", "lab"} <= named
@@ -164,6 +164,21 @@ class TestMake:
         stamp.touch()
         again = make(copy, "-n", target).stdout
         assert again and "pip" not in again and "-m venv" not in again
+
+    def test_lab_opens_the_student_s_edition_or_the_lecturer_s(self, copy):
+        made = "medsr_workbook.editions"
+        student, lecturer = (make(copy, "-n", "lab", *words).stdout for words in ([], ["EDITION=lecturer"]))
+        assert made in student and "/lab/tree/build/student/00_" in student
+        assert made not in lecturer and "/lab/tree/notebooks/00_" in lecturer
+        assert "EDITION is student or lecturer" in make(copy, "-n", "lab", "EDITION=teacher").stderr
+
+    def test_clean_keeps_what_a_student_wrote(self, copy):
+        for name in ("build/student/00.ipynb", "build/lib/x.py", "build/slides/00.html", ".venv/x"):
+            (copy / name).parent.mkdir(parents=True)
+            (copy / name).touch()
+        make(copy, "clean")
+        left = [path.name for path in copy.rglob("*") if path.is_file()]
+        assert sorted(left) == sorted(["Makefile", "requirements.lock", "pyproject.toml", "00.ipynb"])
 
     def test_changed_lock_sets_up_again(self, copy):
         stamp = copy / ".venv" / ".installed"

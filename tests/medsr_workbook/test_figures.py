@@ -1,5 +1,6 @@
 """Figures show what they are given; widgets redraw them, and do not swallow errors."""
 
+import base64
 import io
 
 import ipywidgets
@@ -161,3 +162,21 @@ def test_show_puts_the_alternative_text_beside_the_picture(monkeypatch):
     figures.show(figures.images({"HR": picture(1, 1, 8, 8)}), alt="a scan\n  in two lines")
     assert shown[0][1] == {"image/png": {"alt": "a scan in two lines"}}
     assert shown[0][0].data[:4] == b"\x89PNG"
+
+
+def test_a_panel_takes_its_first_picture_along_with_its_text():
+    panel = widgets.panel(
+        lambda n: figures.images({"": picture(1, 1, 16, 16) * n}),
+        n=widgets.slider("n", 0.0, 1.0, 0.5),
+        alt="Half\n as bright",
+    )
+    data, metadata = panel._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]) == panel.children[-1].value
+    assert metadata == {"image/png": {"alt": "Half as bright"}} and panel.children[-1].tooltip == "Half as bright"
+    assert "application/vnd.jupyter.widget-view+json" in data and data["text/plain"] == repr(panel)
+    data, metadata = widgets.panel(panel_of_nothing, n=widgets.slider("n", 0, 1, 0))._repr_mimebundle_()
+    assert "image/png" not in data and metadata == {}
+
+
+def panel_of_nothing(n):
+    return figures.images({"": torch.zeros(1, 1, 8, 8)})

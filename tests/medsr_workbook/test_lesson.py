@@ -43,6 +43,24 @@ def test_other_parameters_turn_the_claims_off():
     expect(99.0, about=1.0, within=0.05)
 
 
+def test_claims_do_not_go_off_without_a_word(capsys):
+    namespace = dict(WRITTEN)
+    check_parameters(namespace, **RULES)
+    check_parameters(namespace, **RULES)  # run again with nothing changed
+    assert capsys.readouterr().out == ""
+    namespace["factor"] = 2  # as a lesson may do in a later cell
+    expect = check_parameters(namespace, **RULES)
+    said = capsys.readouterr().out
+    assert "factor = 2 (4)" in said and "sigma" not in said and "run the cell of the parameters" in said
+    expect(1 > 2)
+    check_parameters(WRITTEN | {"sigma": 2.0}, **RULES)  # a first run with another parameter
+    said = capsys.readouterr().out
+    assert "sigma = 2.0 (1.0)" in said and "run the cell" not in said
+    namespace["factor"] = {"a": 1}
+    with pytest.raises(TypeError, match=r"factor takes int\. The lesson may have changed it since"):
+        check_parameters(namespace, **RULES)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -97,3 +97,20 @@ def test_the_middle_of_an_image_and_the_person_behind_a_file():
     assert studies.middle(image, 6).shape == (1, 1, 5, 6) and studies.middle(image, 9).shape == image.shape
     people = {"Image_09L": "Image_09", "TCGA-FG-6692": "TCGA-FG-6692", "MF0309PRE_2": "MF0309", "AURORA": "AURORA"}
     assert {name: data_fetch.person(name) for name in people} == people
+
+
+def test_a_stored_study_is_found_from_any_folder_and_the_one_at_hand_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    theirs = studies.find("results/steps.json")
+    assert theirs.is_absolute() and studies.load("results/steps.json") == json.loads(theirs.read_text())
+    assert studies.find("results").is_dir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "steps.json").write_text('[{"image": 0}]')
+    assert studies.load("results/steps.json") == [{"image": 0}]
+    monkeypatch.setattr(studies.sys, "prefix", str(tmp_path / "environment"))
+    installed = tmp_path / "environment" / "share" / "medsr" / "results" / "only.json"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("[]")
+    assert studies.find("results/only.json") == installed
+    with pytest.raises(FileNotFoundError, match=r"no results/no\.json"):
+        studies.load("results/no.json")
