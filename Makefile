@@ -44,6 +44,7 @@ setup: .venv/.installed  ## create .venv with the exact versions of requirements
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@printf '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}\n' \
 	    > .venv/share/jupyter/lab/settings/overrides.json
+	@mkdir -p .venv/etc/jupyter && cp medsr_workbook/jupyter_nbconvert_config.json .venv/etc/jupyter/
 	@touch .venv/.installed
 
 workbook: .venv/.installed  ## run all notebooks on the embedded data: results in runs/, scores in the terminal

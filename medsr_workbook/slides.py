@@ -24,6 +24,15 @@ from medsr_workbook.pages import picture
 PLACE = Path("build/slides")
 WORDS = 90  # of text on a slide
 LINE = 30  # words: what a cell shows in fewer goes below the figure before it
+SIZE = 10  # points, matplotlib's letters
+# what matplotlib calls otherwise, or does not need
+SPELLED = {
+    r"\\[lr]Vert\b": r"\\|",
+    r"\\[lr]vert\b": "|",
+    r"\\[bB]igg?[lrm]?(?![a-zA-Z])|\\(text|display)style": "",
+    r"\\tfrac": r"\\frac",
+    r"\\([lg]e)\b": r"\\\1q",
+}
 FORMULA = re.compile(r"(?<![\\$])(\$\$?)(?=\S)([^$]+?)(?<=\S)\1(?!\d)")
 
 
@@ -37,11 +46,14 @@ def deck(notebook: Any) -> Any:
             slides += [text for _, text in pages]
             heading, figure = pages[-1][0] if pages else heading, False
         elif text := _shown(cell):
-            if figure and len(text.split()) <= LINE and "|" not in text and "<img" not in text:
+            exercise = "exercise" in cell.metadata.get("tags", ())
+            if (exercise and slides) or (
+                figure and len(text.split()) <= LINE and "|" not in text and "<img" not in text
+            ):
                 slides[-1] += "\n\n" + text
             else:
                 slides.append(f"{heading}\n\n{text}")
-            figure = "exercise" not in cell.metadata.get("tags", ())
+            figure = not exercise
     cells = [nbformat.v4.new_markdown_cell(formulas(text), id=f"slide{i}") for i, text in enumerate(slides, 1)]
     return nbformat.v4.new_notebook(cells=cells)
 
@@ -89,16 +101,27 @@ def formulas(text: str) -> str:
 
 
 def _typeset(found: re.Match[str]) -> str:
+    kind = "display" if found[1] == "$$" else "inline"
+    body = re.sub(r"\\(begin|end)\{\w+\*?\}|\\tag\{[^}]*\}|&", "", found[2])
+    return "".join(_drawn(" ".join(line.split()), kind) for line in body.split(r"\\") if line.strip())
+
+
+def _drawn(source: str, kind: str) -> str:
+    """A formula as matplotlib sets it, as high as the text around it; as code if matplotlib cannot set it."""
     from matplotlib import mathtext
 
-    source, drawn = " ".join(found[2].split()), io.BytesIO()
+    known, drawn = source, io.BytesIO()
+    for latex, ours in SPELLED.items():
+        known = re.sub(latex, ours, known)
     try:
-        mathtext.math_to_image(f"${source}$", drawn, format="svg", dpi=72)
-    except ValueError:  # what matplotlib does not know: better read than lost
+        depth = mathtext.math_to_image(f"${known}$", drawn, format="svg", dpi=72)
+    except ValueError:
         return f"`{source}`"
-    svg = base64.b64encode(drawn.getvalue()).decode()
-    kind = "display" if found[1] == "$$" else "inline"
-    return f'<img class="{kind}" src="data:image/svg+xml;base64,{svg}" alt="{html.escape(source, quote=True)}">'
+    svg = drawn.getvalue()
+    height = float(re.search(rb'height="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+    style = f"height: {height / SIZE:.2f}em; vertical-align: {-depth / SIZE:.2f}em"
+    data, alt = base64.b64encode(svg).decode(), html.escape(source, quote=True)
+    return f'<img class="{kind}" style="{style}" src="data:image/svg+xml;base64,{data}" alt="{alt}">'
 
 
 def export(path: Path, place: Path) -> Path:

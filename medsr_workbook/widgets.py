@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 from medsr_workbook.figures.base import png
 
 LABEL = {"description_width": "initial"}
+# read aloud and not seen: ipywidgets has no place for an image's alternative text
+HEARD = '<span style="position: absolute; width: 1px; height: 1px; overflow: hidden">As first drawn: {}</span>'
 
 
 class Panel(VBox):
@@ -57,8 +59,7 @@ def panel(draw: Callable[..., Figure], *, alt: str = "", **controls: ipywidgets.
     alt : the text that stands for the first picture where it cannot be seen
     controls : see `slider` and `choice`
     """
-    picture = _image()
-    picture.tooltip = alt = " ".join(alt.split())  # becomes the title of the <img>: ipywidgets has no other place
+    picture, alt = _image(), " ".join(alt.split())
     problem = ipywidgets.HTML(layout=Layout(display="none"))
 
     def redraw(_: Any = None) -> None:
@@ -76,7 +77,8 @@ def panel(draw: Callable[..., Figure], *, alt: str = "", **controls: ipywidgets.
     for control in controls.values():
         control.style.description_width = f"{0.85 * longest + 1:.1f}ch"  # one column of labels, one of controls
         control.observe(redraw, names="value")
-    box = Panel([*controls.values(), problem, picture])
+    text = [ipywidgets.HTML(HEARD.format(escape(alt)))] if alt else []
+    box = Panel([*controls.values(), problem, *text, picture])
     box.controls, box.picture, box.alt = controls, picture, alt
     return box
 

@@ -240,7 +240,15 @@ def test_every_slider_draws_at_both_ends(notebook):
 def test_a_list_changes_the_picture(notebook):
     panel = all_of(notebook, PANEL)[1]
     with new_picture(notebook, panel):
-        Select(all_of(panel, "select")[0]).select_by_visible_text("another image")
+        Select(all_of(panel, "select")[0]).select_by_visible_text("noise")
+
+
+def test_a_panel_is_seen_once_and_described(notebook):
+    """The picture it takes along for pages without a kernel is not shown beside it."""
+    for panel in all_of(notebook, PANEL):
+        output = panel.find_element(By.XPATH, "./ancestor::*[contains(@class, 'jp-OutputArea')][1]")
+        assert len(all_of(output, "img")) == 1
+        assert "As first drawn: The scan" in panel.get_attribute("textContent")
 
 
 def test_the_console_has_no_complaint(notebook):

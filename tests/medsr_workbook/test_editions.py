@@ -190,9 +190,12 @@ def test_a_long_text_is_cut_between_paragraphs_and_keeps_its_heading():
 
 
 def test_formulas_are_pictures_with_their_source_and_code_is_left_alone():
-    text = slides.formulas("so $x^2$ and `$y$`, $5 or 6$7; $$\\unknown{x}$$")
-    assert re.match(r'so <img class="inline" src="data:image/svg[^>]*alt="x\^2"> and `\$y\$`, \$5 or 6\$7', text)
-    assert text.endswith("`\\unknown{x}`")
+    text = slides.formulas(
+        "so $x^2$ and `$y$`, $5 or 6$7; $$\\unknown{x}$$ $$a &= \\bigl(b\\bigr) \\\\ c &\\le \\lVert d\\rVert$$"
+    )
+    alts = re.findall(r'<img class="(\w+)" style="height: [\d.]+em[^>]*alt="([^"]*)">', text)
+    assert alts == [("inline", "x^2"), ("display", "a = \\bigl(b\\bigr)"), ("display", "c \\le \\lVert d\\rVert")]
+    assert "`$y$`, $5 or 6$7; `\\unknown{x}` " in text
 
 
 def test_pages_describe_pictures_and_show_a_panel_as_its_picture():
