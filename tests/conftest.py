@@ -13,7 +13,7 @@ import pytest
 # More than a second or two on a quiet machine, or in need of a notebook, a browser, a training or a server
 SLOW_FILES = {"test_notebooks.py", "test_browser.py", "test_killed.py", "test_training.py", "test_toy.py",
               "test_get.py", "test_archives.py", "test_samples.py", "test_cards.py", "test_weights.py",
-              "test_bring.py", "test_fetched.py", "test_commands.py"}  # fmt: skip
+              "test_bring.py", "test_fetched.py", "test_commands.py", "test_editions.py"}  # fmt: skip
 SLOW = (
     "test_1024_by_512", "test_shipped_weights_are_seam_free", "test_upscale_shows_no_seam", "test_train_", "TestMake",
     "test_the_trained_decoder", "test_images_of_the_decoder", "test_search_reaches", "test_run_gives", "test_enhance_",
