@@ -103,6 +103,9 @@ def _lacking(source: Source, limit: int | None, say: Say) -> list[Archive]:
         enough = part is not None and (not part.subset or (limit is not None and count >= limit))
         if archive.urls and not enough:
             lacking.append(archive)
+        elif enough:
+            for file in (store.folder(source.name) / "download").glob(f"{archive.file}*"):
+                file.unlink()  # of a process that was killed when all was in its place
     if not lacking:
         say(f"{source.name} is here: {parts.status(source)}, {store.folder(source.name)}")
     return lacking

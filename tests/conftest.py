@@ -19,7 +19,7 @@ SLOW = (
     "test_the_trained_decoder", "test_images_of_the_decoder", "test_search_reaches", "test_run_gives", "test_enhance_",
     "test_iterating_slices", "test_the_game_resumes", "test_simulated", "test_a_disk_that_fills", "test_a_full_disk",
     "test_the_core_knows", "test_a_failing_notebook", "test_refresh_", "test_paper_sizes", "test_example",
-    "test_packages_are_found", "test_float32_images_walk", "test_tv_finds", "test_a_batch_is_searched",
+    "test_packages_are_found", "test_float32_images_walk", "test_tv_finds", "test_a_batch_is_searched", "edition_runs",
 )  # fmt: skip
 
 
