@@ -80,7 +80,8 @@ test: .venv/.installed  ## everything that must hold: style, types, tests, and e
 quick: .venv/.installed  ## style, types and the quick tests, in about a minute
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy & types=$$!; $(PY) -m pytest -q -m "not slow" tests && wait $$types
+	@export OMP_NUM_THREADS=1; $(PY) -m mypy & types=$$!; $(PY) -m pytest -q -m "not slow" tests/medsr_core & core=$$!; \
+	$(PY) -m pytest -q -m "not slow" tests --ignore tests/medsr_core; rest=$$?; wait $$types && wait $$core && exit $$rest
 
 bench: .venv/.installed-bench  ## compare with other packages (installs a few more)
 	@for script in benchmarks/[a-z]*.py; do $(say) "$$script"; $(PY) "$$script" || exit 1; done
