@@ -40,7 +40,7 @@ def methods(weights: str, half: bool) -> Iterator[tuple[str, Restore]]:
     for name in SINGLE:
         if name in networks.CLASSICAL or weights in networks.available(name):
             yield name, lambda lrs, name=name: [upscalers.upscale(lr, name, weights=weights) for lr in lrs]
-    for name in (name for name, known in networks.TRAINED.items() if known.opponent):
+    for name in (m for m, known in networks.TRAINED.items() if known.opponent and weights in networks.available(m)):
         for amount in AMOUNTS:
             mixed = networks.interpolated(name, amount, weights=weights)
             yield f"{name} {amount:.0%}", lambda lrs, net=mixed: [tiling.upscale(net, x).clamp(0, 1) for x in lrs]
