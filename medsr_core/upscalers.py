@@ -21,7 +21,7 @@ from torch import Tensor
 
 from medsr_core import degradation, diffusion, networks, tiling
 from medsr_core.images.stack import check_image
-from medsr_core.networks import esrgan, pulse
+from medsr_core.networks import pulse, real_esrgan, srflow
 from medsr_core.networks.layers import from_channels, to_channels
 from medsr_core.networks.methods import METHODS
 from medsr_core.networks.sr3 import SR3, bicubic_start
@@ -44,7 +44,7 @@ def upscale(
     """Super-resolve a batch of LR images.
 
     lr : Tensor (B, C, H, W), floating point, in [0, 1]
-    method : one of `METHODS`; or "esrgan", whose weights are an extra (`networks.esrgan`)
+    method : one of `METHODS`; or "real-esrgan", whose weights are an extra (`networks.real_esrgan`)
     factor : whole number, 1 or more: SR pixels per LR pixel along an axis
     weights : of a trained method: brain, fundus, skin, heart, general, or a .safetensors file. For sr3 and regression
         also a cascade, "A,B": B enlarges what A made, both by the same factor, sqrt(`factor`).
@@ -57,8 +57,8 @@ def upscale(
     integer pixels.
     """
     check_image(lr, name="LR image")
-    if method == "esrgan":
-        return esrgan.upscale(lr, factor).clamp(0, 1)
+    if method == "real-esrgan":
+        return real_esrgan.upscale(lr, factor).clamp(0, 1)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     factor, known = _whole(factor), METHODS[method]
@@ -96,14 +96,17 @@ def samples(
     ----------
     lr : Tensor (B, C, h, w) in [0, 1]
     count : how many; number i depends on (seed, i), not on `count`
-    method : one that draws: sr3, pulse
+    method : one that draws: sr3, srflow, pulse
     factor, weights : see `upscale`
-    project : of sr3: make D(SR) = LR, by SR + D^+ (LR - D SR): None (not), "end" (of the finished image) or "steps" (of
-        each step's estimate; Wang et al. 2023, DDNM). Clipping to [0, 1] afterwards may undo a little of it.
+    project : of sr3 and srflow: make D(SR) = LR, by SR + D^+ (LR - D SR): None (not), "end" (of the finished image) or,
+        of sr3, "steps" (of each step's estimate; Wang et al. 2023, DDNM). Clipping to [0, 1] afterwards may undo a
+        little of it.
     report : called after each step with (steps done, steps in all)
     options : of sr3: `steps`, network calls, 1 to 2000 (default `DEFAULT_STEPS`); `sampler`, ancestral, ddim or dpm++;
-        and the sampler's own, such as variance="posterior" or eta=0.5. Of pulse: `eps`, `starts` and `steps`, see
-        `networks.pulse.search`; a sample is the first of its starts that reaches eps, else the nearest, with a warning
+        and the sampler's own, such as variance="posterior" or eta=0.5. Of srflow: `temperature`, 0 or more, the spread
+        of its latents (default `srflow.TEMPERATURE`; at 0 all samples are the same). Of pulse: `eps`, `starts` and
+        `steps`, see `networks.pulse.search`; a sample is the first of its starts that reaches eps, else the nearest,
+        with a warning
 
     Returns
     -------
@@ -120,6 +123,10 @@ def samples(
     if method not in METHODS or not METHODS[method].samples:
         drawing = ", ".join(name for name, known in METHODS.items() if known.samples)
         raise ValueError(f"{method} has one answer; {drawing} draw samples")
+    if METHODS[method].samples == "pass":
+        if project not in (None, "end"):
+            raise ValueError(f"project is {project!r}; {method} has no steps: give None or 'end'")
+        return _passed(lr, count, method, weights, _whole(factor), seed, project, report, **options)
     if METHODS[method].samples == "search":
         if project is not None:
             raise ValueError(f"{method} finds what its generator can draw; a projected image is not that: project=None")
@@ -165,6 +172,30 @@ def _walked(
             )  # fmt: skip
             sr = _draw(network.to(lr.device), sr, walk, noise, project)
         drawn.append(sr.to(lr.dtype))
+    return torch.stack(drawn)
+
+
+def _passed(
+    lr: Tensor,
+    count: int,
+    method: str,
+    weights: str | Path,
+    factor: int,
+    seed: int,
+    project: str | None,
+    report: Callable[[int, int], None] | None,
+    *,
+    temperature: float = srflow.TEMPERATURE,
+) -> Tensor:
+    """SRFlow's samples."""
+    network, D, drawn = trained(method, weights, factor).to(lr.device), degradation.bicubic(factor), []
+    for index in range(count):
+        noise = _noise_from(mix(seed, index))
+        with torch.no_grad():
+            sr = network.sample(lr.float(), noise, temperature=temperature)
+        drawn.append((explains(lr, D)(sr) if project else sr).clamp(0, 1).to(lr.dtype))
+        if report:
+            report(index + 1, count)
     return torch.stack(drawn)
 
 

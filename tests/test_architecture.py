@@ -14,7 +14,7 @@ CORE = ("files", "seeds", "resampling", "degradation", "diffusion", "images", "t
         "upscalers", "measures", "training")  # fmt: skip
 FOR_DATA_FETCH = {"medsr_core.images", "medsr_core.images.stack", "medsr_core.resampling", "medsr_core.files"}
 SCREENS = ("click", "rich", "matplotlib", "ipywidgets", "papermill", "nbformat")
-PAPERS = ("esrgan", "fsrnet", "facial_prior", "medgan", "pulse", "sr3", "srgan")  # one file per architecture
+PAPERS = ("enhancenet", "esrgan", "fsrnet", "facial_prior", "medgan", "pulse", "real_esrgan", "sr3", "srflow", "srgan")
 
 
 def modules():

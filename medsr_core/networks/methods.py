@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import nn
 
 from medsr_core import restoration
-from medsr_core.networks import fsrnet, medgan, pulse, sr3, srgan
+from medsr_core.networks import enhancenet, esrgan, fsrnet, medgan, pulse, sr3, srflow, srgan
 
 Presets = Mapping[str, Mapping[str, Any]]
 
@@ -35,7 +35,8 @@ class Method:
     opponent : the class of the discriminator it plays against
     sees : "lr", or "bicubic" if the network is given the LR image enlarged by bicubic interpolation
     whole : whether it must see the whole image at once, so that a large one is not cut into tiles
-    samples : how it draws one of many answers, by a "walk" from noise or a "search" in a generator; None if it has one
+    samples : how it draws one of many answers: by a "walk" from noise, a "search" in a generator, one "pass" of a flow;
+        None if it has one answer
     """
 
     name: str
@@ -48,7 +49,7 @@ class Method:
     opponent: type[nn.Module] | None = None
     sees: Literal["lr", "bicubic"] = "lr"
     whole: bool = False
-    samples: Literal["walk", "search"] | None = None
+    samples: Literal["walk", "search", "pass"] | None = None
 
     @property
     def trained(self) -> bool:
@@ -57,14 +58,18 @@ class Method:
 
     @property
     def stage(self) -> str:
-        """How it is trained: not at all, for pixels, against an opponent, or to remove noise."""
+        """How it is trained: not at all, for pixels, against an opponent, to remove noise, or for likelihood."""
         if not self.trained:
             return "none"
-        return "adversarial" if self.opponent else "denoising" if self.samples == "walk" else "pixel"
+        kinds = {"walk": "denoising", "pass": "likelihood"}
+        return "adversarial" if self.opponent else kinds.get(self.samples or "", "pixel")
 
 
 SRGAN: Presets = {"teaching": srgan.TEACHING, "paper": srgan.PAPER}
 MEDGAN: Presets = {"teaching": medgan.TEACHING, "paper": medgan.PAPER}
+ESRGAN: Presets = {"teaching": esrgan.TEACHING, "paper": esrgan.PAPER}
+ENHANCENET: Presets = {"teaching": enhancenet.TEACHING, "paper": enhancenet.PAPER}
+SRFLOW: Presets = {"teaching": srflow.TEACHING, "paper": srflow.PAPER, "faces": srflow.FACES}
 FSRNET: Presets = {"teaching": fsrnet.TEACHING, "paper": fsrnet.PAPER}
 SR3: Presets = {"teaching": sr3.TEACHING, "paper": sr3.PAPER, **sr3.TASKS, "faces": sr3.FACES}
 
@@ -72,6 +77,8 @@ SR3: Presets = {"teaching": sr3.TEACHING, "paper": sr3.PAPER, **sr3.TASKS, "face
 # held-out brains: 1e-3 at rate 1e-4 left edges at 75 % strength (66 % before) and cost 0.3 dB, 2e-2 at rate 3e-4
 # brought 94 % and cost 1.1 dB. 5e-3 is between.
 GAME = {"perceptual": 1.0, "adversarial": 5e-3}
+
+PAT = {"squared features": 1.0, "adversarial": 5e-3, "texture": 1.0}
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -92,6 +99,17 @@ METHODS: dict[str, Method] = {
                medgan.Generator,
                MEDGAN, GAME | {"pixel": 1.0},  # "an extra loss term": ours is the pixel error
                starts_from="medgan-pixel", opponent=medgan.Discriminator),
+        Method("rrdb", "ESRGAN", "ESRGAN's generator, dense blocks in residuals, trained for pixel error",
+               esrgan.Generator, ESRGAN, {"pixel": 1.0}),
+        Method("esrgan", "ESRGAN", "ESRGAN's generator, trained on against a discriminator that compares",
+               esrgan.Generator, ESRGAN, {"features": 1.0, "relativistic": 5e-3, "pixel": 1e-2},
+               starts_from="rrdb", opponent=esrgan.Discriminator),
+        Method("enhancenet-e", "EnhanceNet", "EnhanceNet's generator, trained for squared error", enhancenet.Generator,
+               ENHANCENET, {"mse": 1.0}),
+        Method("enhancenet", "EnhanceNet", "EnhanceNet, trained on for features, an adversary and textures, not pixels",
+               enhancenet.Generator, ENHANCENET, PAT, starts_from="enhancenet-e", opponent=enhancenet.Discriminator),
+        Method("srflow", "SRFlow", "a flow: one network, run backwards from noise, that knows how likely each image is",
+               srflow.SRFlow, SRFLOW, {"likelihood": 1.0}, starts_from="rrdb", samples="pass", whole=True),
         Method("regression", "SR3", "SR3's U-Net, asked once, trained for squared error", sr3.Regression,
                SR3, {"mse": 1.0}, sees="bicubic"),
         Method("sr3", "SR3", "SR3's U-Net, trained to remove noise: walks from noise to an image", sr3.SR3,

@@ -118,9 +118,12 @@ def _generator(run: Run, start: networks.Network | None, resume: bool) -> networ
     """The network to train: new, or a copy of the one to go on from."""
     if start is None and run.start is not None:
         start = networks.load(run.about.starts_from or run.method, weights=run.start)
+    around = getattr(run.about.factory, "around", None)
+    if around and start is not None and not isinstance(start, run.about.factory):
+        return around(start, **run.network)
     if start is not None:
         return networks.copy_of(start, channels=run.channels, factor=run.factor)
-    if run.about.opponent and not resume:
+    if run.about.starts_from and not resume:
         raise ValueError(f"{run.method} goes on from a trained generator: start=load({run.about.starts_from!r})")
     return networks.create(run.method, **run.arguments())
 
@@ -139,11 +142,14 @@ def _batch(run: Run, patches: Patches, step: int, fabric: Fabric) -> tuple[Tenso
 
 
 class _Step:
-    """What a step does with a batch: denoise; or restore, and play if there is an opponent."""
+    """What a step does with a batch: denoise; weigh how likely HR is; or restore, and play if there is an opponent."""
 
     def __init__(self, run: Run, fabric: Fabric, state: State):
         self.run, self.fabric, self.state = run, fabric, state
+        self.relativistic = bool(run.loss.get("relativistic"))
         self.perceptual = features.Perceptual().to(fabric.device) if run.loss.get("perceptual") else None
+        strong = any(run.loss.get(name) for name in ("features", "squared features", "texture"))
+        self.magnitudes = features.Magnitudes().to(fabric.device) if strong else None
         if run.about.stage == "denoising":
             self.alpha_bar = diffusion.schedule(state.generator.schedule)
 
@@ -153,31 +159,50 @@ class _Step:
         if run.about.stage == "denoising":
             noises = _noises(self.alpha_bar, hr, run.seed, step, run.batch, fabric)
             return _denoising_step(fabric, state, lr, hr, noises, run.loss)
+        if run.about.stage == "likelihood":
+            return _likelihood_step(fabric, state, lr, hr, mix(run.seed + 1, step), run.batch)
         forward = state.generator.from_bicubic if run.about.sees == "bicubic" else state.generator
         with fabric.autocast():
             sr = forward(lr)
         values: dict[str, float] = {}
         if state.discriminator is not None:
-            values["discriminator"] = _discriminator_step(fabric, state, sr.detach(), hr)
-        return values | _generator_step(fabric, state, sr, hr, run.loss, self.perceptual)
+            values["discriminator"] = self._discriminate(sr.detach(), hr)
+        return values | self._generate(sr, hr)
 
+    def _generate(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
+        """Make SR images more like HR ones: in pixels, in features, and in the discriminator's eyes."""
+        fabric, state, terms = self.fabric, self.state, self.run.loss
+        parts = {}
+        with fabric.autocast():
+            for name, kind in (("pixel", "l1"), ("mse", "mse")):
+                if terms.get(name):
+                    parts[name] = losses.pixel(sr, hr, kind=kind)
+            if self.perceptual is not None:
+                parts["perceptual"] = self.perceptual(sr, hr)
+            if self.magnitudes is not None:
+                ours, theirs = self.magnitudes(sr), self.magnitudes(hr)
+                parts["features"] = losses.features(ours, theirs)
+                parts["squared features"] = losses.features(ours, theirs, kind="mse")
+                parts["texture"] = losses.texture(ours, theirs) if terms.get("texture") else sr.new_zeros(())
+            if state.discriminator is not None:
+                fake = state.discriminator(sr).float()
+                if self.relativistic:
+                    parts["relativistic"] = losses.relativistic(fake, state.discriminator(hr).float().detach())
+                else:
+                    parts["adversarial"] = losses.adversarial(fake)
+        parts = {name: value for name, value in parts.items() if terms.get(name)}
+        loss = sum((terms[name] * value for name, value in parts.items()), torch.zeros((), device=sr.device))
+        total = _update(fabric, loss, state.generator, state.optimisers["generator"])
+        return {"generator": total, **{name: value.item() for name, value in parts.items()}}
 
-def _generator_step(
-    fabric: Fabric, state: State, sr: Tensor, hr: Tensor, terms: dict[str, float], perceptual: nn.Module | None
-) -> dict[str, float]:
-    """Make SR images more like HR ones: in pixels, in features, and in the discriminator's eyes."""
-    parts = {}
-    with fabric.autocast():
-        for name, kind in (("pixel", "l1"), ("mse", "mse")):
-            if terms.get(name):
-                parts[name] = losses.pixel(sr, hr, kind=kind)
-        if perceptual is not None:
-            parts["perceptual"] = perceptual(sr, hr)
-        if state.discriminator is not None:
-            parts["adversarial"] = losses.adversarial(state.discriminator(sr).float())
-    loss = sum((terms[name] * value for name, value in parts.items()), torch.zeros((), device=sr.device))
-    total = _update(fabric, loss, state.generator, state.optimisers["generator"])
-    return {"generator": total, **{name: value.item() for name, value in parts.items()}}
+    def _discriminate(self, sr: Tensor, hr: Tensor) -> float:
+        """Tell HR from SR better; SR comes without its history, so the generator is left alone."""
+        fabric, opponent = self.fabric, self.state.discriminator
+        assert opponent is not None
+        judge = losses.relativistic_discriminator if self.relativistic else losses.discriminator
+        with fabric.autocast():
+            real, fake = opponent(hr), opponent(sr)
+        return _update(fabric, judge(real.float(), fake.float()), opponent, self.state.optimisers["discriminator"])
 
 
 def _denoising_step(
@@ -191,18 +216,21 @@ def _denoising_step(
     return {"generator": _update(fabric, loss, state.generator, state.optimisers["generator"])}
 
 
-def _discriminator_step(fabric: Fabric, state: State, sr: Tensor, hr: Tensor) -> float:
-    """Tell HR from SR better; SR comes without its history, so the generator is left alone."""
-    assert state.discriminator is not None
-    with fabric.autocast():
-        real, fake = state.discriminator(hr), state.discriminator(sr)
-    loss = losses.discriminator(real.float(), fake.float())
-    return _update(fabric, loss, state.discriminator, state.optimisers["discriminator"])
+def _likelihood_step(fabric: Fabric, state: State, lr: Tensor, hr: Tensor, seed: int, batch: int) -> dict[str, float]:
+    """Make HR more likely given LR, in bits per dimension; in float32, with gradients of length 1 at most (ours)."""
+    noise = torch.rand((batch, *hr.shape[1:]), generator=torch.Generator().manual_seed(seed))
+    loss = state.generator.bits(hr, lr, u=noise[fabric.global_rank :: fabric.world_size].to(hr.device)).mean()
+    return {"generator": _update(fabric, loss, state.generator, state.optimisers["generator"], clip=1.0)}
 
 
-def _update(fabric: Fabric, loss: Tensor, player: nn.Module, optimiser: torch.optim.Optimizer) -> float:
-    """One Adam step of one player on the gradient averaged over all processes. Returns the averaged loss."""
-    parameters = list(player.parameters())
+def _update(
+    fabric: Fabric, loss: Tensor, player: nn.Module, optimiser: torch.optim.Optimizer, *, clip: float = math.inf
+) -> float:
+    """One Adam step of one player on the gradient averaged over all processes. Returns the averaged loss.
+
+    Parameters that do not ask for gradients stay; a gradient longer than `clip` is shortened.
+    """
+    parameters = [parameter for parameter in player.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(loss, parameters, retain_graph=False)
     if fabric.world_size > 1:  # one message: loss, gradients, and batch normalisation's running averages
         buffers = [buffer for buffer in player.buffers() if buffer.is_floating_point()]
@@ -215,6 +243,8 @@ def _update(fabric: Fabric, loss: Tensor, player: nn.Module, optimiser: torch.op
             buffer.copy_(piece.view_as(buffer))
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
+    if clip < math.inf:
+        nn.utils.clip_grad_norm_(parameters, clip)
     optimiser.step()
     return loss.item()
 

@@ -37,7 +37,7 @@ class Run:
         metavar="SUBJECT",
     )  # fmt: skip
     start: str | None = _option(
-        None, "Weights to go on from; a game needs them. [default: general for a game, none otherwise]",
+        None, "Weights to go on from; a game and srflow need them. [default: general for these, none otherwise]",
         ends_differ=False, metavar="WEIGHTS",
     )  # fmt: skip
     size: str = _option(

@@ -63,9 +63,9 @@ def train(
 ) -> None:  # fmt: skip
     """Train a network.
 
-    METHOD is a trained one of the list below. Those that play against a discriminator go on from weights that were
-    trained for pixels. Ctrl-C, a crash or a kill lose at most the steps since the last checkpoint: call it again with
-    --resume. Several processes: torchrun --nproc-per-node 2 -m medsr_workbook train ... Afterwards:
+    METHOD is a trained one of the list below. Those that play against a discriminator, and srflow, go on from weights
+    that were trained for pixels. Ctrl-C, a crash or a kill lose at most the steps since the last checkpoint: call it
+    again with --resume. Several processes: torchrun --nproc-per-node 2 -m medsr_workbook train ... Afterwards:
 
     medsr evaluate --data brain --methods bicubic,METHOD --weights checkpoints/METHOD/generator.safetensors
 
@@ -98,7 +98,7 @@ def _stages(method: str | None, recipe: str | None) -> list[dict[str, Any]]:
     if recipe is None:
         if method is None:
             raise click.UsageError("name a METHOD, or a --recipe")
-        start = {"start": "general"} if networks.methods.trained(method).opponent else {}
+        start = {"start": "general"} if networks.methods.trained(method).starts_from else {}
         return [{"method": method, **start}]
     stages = networks.about(recipe).get("recipes")
     if not stages:
@@ -111,9 +111,10 @@ def _stages(method: str | None, recipe: str | None) -> list[dict[str, Any]]:
 def _terms(method: str, loss: str | None, measured: float) -> dict[str, float]:
     """The loss that the two options name; {} for the method's own."""
     about = networks.methods.trained(method)
-    if loss and about.opponent:
-        raise ValueError(f"--loss is for the pixel stage; {method} plays against a discriminator")
-    if measured and not about.samples:
+    if loss and about.stage not in ("pixel", "denoising"):
+        kind = "plays against a discriminator" if about.opponent else "is trained for likelihood alone"
+        raise ValueError(f"--loss is for the pixel stage; {method} {kind}")
+    if measured and about.stage != "denoising":
         raise ValueError(f"--measured is for sr3; {method} has no noise to remove")
     terms = {"mse": 1.0} if loss == "mse" else {"pixel": 1.0} if loss else {}
     return (terms or dict(about.loss)) | {"measured": measured} if measured else terms

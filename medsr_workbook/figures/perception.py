@@ -21,7 +21,7 @@ PATHS: dict[str, list[str]] = {
     "medgan-pixel to medgan": ["medgan-pixel", *(f"medgan {p}%" for p in (20, 40, 60, 80)), "medgan"],
     "SR3, means of N": ["sr3", *(f"sr3 mean of {n}" for n in (2, 4, 8, 16))],
     "regression": ["regression"],
-    "Real-ESRGAN": ["esrgan"],
+    "Real-ESRGAN": ["real-esrgan"],
 }
 
 

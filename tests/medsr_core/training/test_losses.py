@@ -32,6 +32,44 @@ def test_game_losses_are_the_papers_logarithms():
     assert losses.discriminator(torch.zeros(3, 1), torch.zeros(3, 1)).item() == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
+def test_relativistic_losses_are_the_papers_logarithms():
+    """Against numpy's logaddexp: -log sigmoid(z) = logaddexp(0, -z). BasicSR halves the sum, so log 2 for a coin."""
+    real, fake = np.array([2.0, 0.5, -0.3]), np.array([-1.0, 0.3, 0.1])
+    above, below = real - fake.mean(), fake - real.mean()
+    opponent = (np.logaddexp(0, -above).mean() + np.logaddexp(0, below).mean()) / 2
+    generator = (np.logaddexp(0, above).mean() + np.logaddexp(0, -below).mean()) / 2
+    a, b = (torch.tensor(x, dtype=torch.float32)[:, None] for x in (real, fake))
+    assert losses.relativistic_discriminator(a, b).item() == pytest.approx(opponent, rel=1e-6)
+    assert losses.relativistic(b, a).item() == pytest.approx(generator, rel=1e-6)
+    assert losses.relativistic(a * 0, a * 0).item() == pytest.approx(math.log(2), rel=1e-6)
+    torch.testing.assert_close(losses.relativistic(b + 7, a + 7), losses.relativistic(b, a))  # only differences count
+    fakes = b.clone().requires_grad_()
+    losses.relativistic(fakes, a).backward()
+    assert (fakes.grad < 0).all()  # every image is to look more real
+
+
+def test_gram_matrices_by_hand():
+    """Features that are one at one place each: F F^T counts in how many pixels two of them are on together."""
+    maps = torch.zeros(1, 2, 2, 4)
+    maps[0, 0, :, :2] = 1.0  # the first is on in the left patch
+    maps[0, 1, 0] = 1.0  # the second in the upper row of both
+    expected = torch.tensor([[[4.0, 2], [2, 2]], [[0, 0], [0, 2]]]) / 4
+    torch.testing.assert_close(losses.gram(maps, 2)[0], expected)
+    torch.testing.assert_close(losses.gram(2 * maps, 2), 4 * losses.gram(maps, 2))
+    with pytest.raises(ValueError, match="patches of 3x3"):
+        losses.gram(maps, 3)
+
+
+def test_texture_sees_what_is_in_a_patch_and_not_where():
+    maps = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    inside = maps.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4)[..., torch.randperm(16)].unflatten(4, (4, 4))
+    shuffled = inside.permute(0, 1, 2, 4, 3, 5).reshape(2, 3, 8, 8)
+    assert losses.texture([shuffled], [maps], side=4).item() == pytest.approx(0, abs=1e-10)
+    assert losses.features([shuffled], [maps]) > 0.5
+    swapped = torch.cat([maps[..., 4:], maps[..., :4]], 3)
+    assert losses.texture([swapped], [maps], side=4) > 0.01
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_errors_that_lr_contradicts_weigh_more(precision):
     """Against the pseudo-inverse of the whole matrix of D; autocast must not reach it."""
@@ -177,3 +215,17 @@ def test_the_classifier_refuses_what_it_cannot_read(classifier):
     for shape in ((1, 1, 64, 64), (1, 3, 60, 64)):
         with pytest.raises(ValueError, match="multiples of 32"):
             classifier(torch.rand(shape))
+
+
+def test_magnitudes_are_about_one_on_photographs_and_keep_brightness(perceptual, picture):
+    """Unlike `Perceptual`, which sets every pixel's features to length one."""
+    strong = features.Magnitudes()
+    maps = strong(picture)
+    assert [tuple(m.shape[1:]) for m in maps] == [(16, 96, 96), (24, 48, 48), (40, 24, 24)]
+    assert all(0.7 < m.abs().mean() < 1.4 for m in maps) and all((m < 0).any() for m in maps)  # before activation
+    darker, noise = picture * 0.7, torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
+    noisy = picture + (darker - picture).square().mean().sqrt() * noise
+    ratios = [measure(darker) / measure(noisy) for measure in
+              (lambda x: losses.features(strong(x), maps), lambda x: perceptual(x, picture))]  # fmt: skip
+    assert ratios[0] > 1.2 * ratios[1]
+    assert not strong.train().features.training and not any(p.requires_grad for p in strong.parameters())

