@@ -1,6 +1,6 @@
-"""The workbook's figures: general ones (`base`), and those of diffusion, of perception and of stability."""
+"""The workbook's figures: general ones (`base`), and those of diffusion, of perception, of stability, of the rivals."""
 
-from medsr_workbook.figures import diffusion, perception, stability
+from medsr_workbook.figures import diffusion, perception, rivals, stability
 from medsr_workbook.figures.base import (
     COLOURS,
     MARKERS,
@@ -20,5 +20,5 @@ from medsr_workbook.figures.base import (
 
 __all__ = [
     "COLOURS", "MARKERS", "STYLE", "WIDTH", "Box", "box_at", "curves", "diffusion", "game", "images", "intervals",
-    "magnifier", "matrix", "perception", "png", "show", "stability",
+    "magnifier", "matrix", "perception", "png", "rivals", "show", "stability",
 ]  # fmt: skip

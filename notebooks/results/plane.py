@@ -30,20 +30,25 @@ from medsr_workbook import studies
 
 RESULT = Path(__file__).with_name("plane.json")
 SIDE = {"brain": 128, "fundus": 320}  # pixels of the middle that is restored
-SINGLE = ["bicubic", "tv", "srresnet", "srgan", "medgan-pixel", "medgan", "regression"]
+CLASSICAL = ("bicubic", "tv")
+TEMPERATURES = (0.0, 0.4, 0.8, 1.0)  # of srflow
 AMOUNTS, COUNTS = (0.2, 0.4, 0.6, 0.8), (1, 2, 4, 8, 16)
 Restore = Callable[[list[Tensor]], list[Tensor]]  # LR images -> SR images
 
 
 def methods(weights: str, half: bool) -> Iterator[tuple[str, Restore]]:
     """Name and function of each method that has these weights."""
-    for name in SINGLE:
-        if name in networks.CLASSICAL or weights in networks.available(name):
+    for name, known in networks.METHODS.items():
+        single = known.trained and not known.samples and weights in networks.available(name)
+        if name in CLASSICAL or single:
             yield name, lambda lrs, name=name: [upscalers.upscale(lr, name, weights=weights) for lr in lrs]
     for name in (m for m, known in networks.TRAINED.items() if known.opponent and weights in networks.available(m)):
         for amount in AMOUNTS:
             mixed = networks.interpolated(name, amount, weights=weights)
             yield f"{name} {amount:.0%}", lambda lrs, net=mixed: [tiling.upscale(net, x).clamp(0, 1) for x in lrs]
+    for temperature in TEMPERATURES if weights in networks.available("srflow") else ():
+        asked = {"method": "srflow", "weights": weights, "temperature": temperature}
+        yield f"srflow {temperature:g}", lambda lrs, asked=asked: [upscalers.upscale(lr, **asked) for lr in lrs]
     if weights in networks.available("sr3"):
         drawn: list[Tensor] = []  # sample after sample, each (images, C, H, W)
         for count in COUNTS:
