@@ -11,7 +11,7 @@ spectrum_ratio      how much fine detail there is, right or wrong, against the t
 The features are those of `features.Perceptual`: EfficientNet-lite0, neither VGG nor Inception. So these numbers are not
 LPIPS, FID, KID or NIQE, whose definitions include their networks and training images, and compare only among
 themselves. `torchmetrics_score` gives LPIPS and FID where their weights are. Which of the measures deserves trust is
-not a matter of names: notebook 08 puts each to the test on errors of known kind. Images are (B, C, H, W) in [0, 1].
+not a matter of names: notebook 09 puts each to the test on errors of known kind. Images are (B, C, H, W) in [0, 1].
 """
 
 from __future__ import annotations

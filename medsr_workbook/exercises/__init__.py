@@ -187,7 +187,7 @@ def check_noisy_batch(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> N
 
 
 def check_blur_width(function: Callable[[Tensor, Tensor], float]) -> None:
-    """Notebook 10: `function(frequencies, left)`, sigma in pixels from the power that a Gaussian left."""
+    """Notebook 11: `function(frequencies, left)`, sigma in pixels from the power that a Gaussian left."""
     f = torch.linspace(0.015, 0.085, 12, dtype=torch.float64)
 
     def found(sigma: float, gain: float = 1.0) -> float:
@@ -212,7 +212,7 @@ def check_blur_width(function: Callable[[Tensor, Tensor], float]) -> None:
 
 
 def check_kept_samples(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """Notebook 10: `function(sr, samples, mask)` puts measured k-space samples back."""
+    """Notebook 11: `function(sr, samples, mask)` puts measured k-space samples back."""
     sr, hr = _test_image(), _test_image(1)
     mask, samples = restoration.scan_lines((64, 64), 4), restoration.kspace(hr)
 
@@ -240,7 +240,7 @@ def check_kept_samples(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> 
 
 
 def check_error_split(function: Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor]]) -> None:
-    """Notebook 09: `function(sr, hr, D)`, the error in what D measures and in what it cannot see."""
+    """Notebook 10: `function(sr, hr, D)`, the error in what D measures and in what it cannot see."""
     D = degradation.bicubic(4)
     sr, hr = _test_image(), _test_image(1)
     expected = [part.square().mean().item() for part in (D.range_part(sr - hr), D.null_part(sr - hr))]
@@ -262,7 +262,7 @@ def check_error_split(function: Callable[[Tensor, Tensor, Any], tuple[Tensor, Te
 
 
 def check_auc(function: Callable[[Tensor, Tensor], float]) -> None:
-    """Notebook 09: `function(present, absent)`, the chance that a lesion scores higher than none."""
+    """Notebook 10: `function(present, absent)`, the chance that a lesion scores higher than none."""
     generator = torch.Generator().manual_seed(0)
     absent = torch.randn(40, generator=generator)
     present = torch.randn(30, generator=generator) + 1
@@ -284,7 +284,7 @@ def check_auc(function: Callable[[Tensor, Tensor], float]) -> None:
 
 
 def check_kendall(function: Callable[[list[float], list[float]], float]) -> None:
-    """Notebook 08: Kendall's tau of two lists of marks without ties, against scipy."""
+    """Notebook 09: Kendall's tau of two lists of marks without ties, against scipy."""
     from scipy.stats import kendalltau
 
     marks = torch.rand(2, 7, generator=torch.Generator().manual_seed(0)).tolist()

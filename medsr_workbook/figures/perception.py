@@ -1,4 +1,4 @@
-"""Figures of notebook 08: the perception-distortion plane, its toy, and which measure orders errors as an eye would."""
+"""Figures of notebook 09: the perception-distortion plane, its toy, and which measure orders errors as an eye would."""
 
 from __future__ import annotations
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from medsr_workbook.figures.base import COLOURS, STYLE, WIDTH, Box, _draw, _mark
+from medsr_core.networks.features import Magnitudes
+from medsr_core.networks.pulse import Found
+from medsr_core.training import losses
+from medsr_workbook.figures.base import COLOURS, STYLE, WIDTH, Box, _draw, _mark, images
 
 # Boxes: name -> (column, row, words, kind). Kinds: an image, a network, a teacher that is only there while training.
 # Arrows: (from, to, words). Rows grow downwards.
@@ -87,22 +91,50 @@ def scheme(*names: str) -> Figure:
     return figure
 
 
+def textures(pictures: Mapping[str, Tensor], box: Box) -> Figure:
+    """Pictures (1, C, H, W) with a patch marked, and below each the Gram matrix of the first layer of features there."""
+    row, column, height, width = (value // 2 for value in box)  # that layer has half of the picture's size
+    maps = {name: _magnitudes()(picture)[0] for name, picture in pictures.items()}
+    patches = {name: each[..., row : row + height, column : column + width] for name, each in maps.items()}
+    return grams(pictures, {name: losses.gram(patch, height)[0, 0] for name, patch in patches.items()}, box)
+
+
 def grams(pictures: Mapping[str, Tensor], matrices: Mapping[str, Tensor], box: Box) -> Figure:
-    """Pictures with a patch marked, and below each the Gram matrix (C, C) of the features in that patch."""
+    """Pictures with a patch marked, and below each a matrix (C, C), all on one scale."""
     limit = max(matrix.abs().max().item() for matrix in matrices.values())
     with rc_context(STYLE):
-        figure = Figure((WIDTH, 4.6), layout="constrained")
-        grid = figure.subplots(2, len(pictures))
+        figure = Figure((WIDTH, 5.2), layout="constrained")
+        grid = figure.subplots(2, len(pictures), height_ratios=(1.25, 1))
         for above, below, (name, picture) in zip(*grid, pictures.items(), strict=True):
             _draw(above, picture, None)
             _mark(above, box)
             above.set_title(name)
-            drawn = below.imshow(matrices[name], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-            below.set(xlabel="feature", ylabel="feature" if below.get_subplotspec().is_first_col() else "", xticks=[],
-                      yticks=[])  # fmt: skip
             above.set_axis_off()
+            drawn = below.imshow(matrices[name].numpy(), "RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+            below.set(xlabel="feature", xticks=[], yticks=[])
+        grid[1, 0].set_ylabel("feature")
         figure.colorbar(drawn, ax=grid[1], label="F Fᵀ / pixels", pad=0.01)
     return figure
+
+
+def prior(hr: Tensor, maps: Tensor, sr: Tensor, *, name: str) -> Figure:
+    """A face, the maps (1, M, h, w) that FSRNet's decoder was given, the strongest at each pixel, and its answer."""
+    strongest = maps.amax(1, keepdim=True).clamp(0, 1)
+    return images({"HR": hr, f"maps: {name}": strongest, "SR with these maps": sr}, columns=3)
+
+
+def found(wanted: Mapping[str, Tensor], search: Mapping[str, Found], start: int) -> Figure:
+    """Of PULSE: what was wanted, above what one start of the search came to, found or not."""
+    shown = dict(wanted)
+    for name, result in search.items():
+        far = result.distances[start, 0].item()
+        shown[f"{'found' if far <= result.eps else 'NOT FOUND'}, error {far:.4f}\nfor {name}"] = result.images[start]
+    return images(shown, columns=len(wanted))
+
+
+@cache
+def _magnitudes() -> Magnitudes:
+    return Magnitudes()
 
 
 def costs(bits: Mapping[str, float], *, unknowing: float = 8.0) -> Figure:

@@ -1,4 +1,4 @@
-"""The figures of notebooks 09 and 10: tables in colour, curves with intervals, reliability, ROC, lesions on a scan.
+"""The figures of notebooks 10 and 11: tables in colour, curves with intervals, reliability, ROC, lesions on a scan.
 
 Conventions as in `figures.base`: image tensors (1, C, H, W), matplotlib figures out, Okabe & Ito's colours.
 """

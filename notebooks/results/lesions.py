@@ -1,4 +1,4 @@
-"""Would a small lesion survive? Would one be invented? The lesion test of notebook 09, on held-out subjects.
+"""Would a small lesion survive? Would one be invented? The lesion test of notebook 10, on held-out subjects.
 
     python notebooks/results/lesions.py --data ../shared/data [--limit 10] [--methods sr3,regression] [--bf16]
 

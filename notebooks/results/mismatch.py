@@ -1,4 +1,4 @@
-"""What if D was not bicubic? And what else does the scanner know? The tables of notebook 10, on held-out subjects.
+"""What if D was not bicubic? And what else does the scanner know? The tables of notebook 11, on held-out subjects.
 
     python notebooks/results/mismatch.py --data ../shared/data [--limit 12] [--only NAME] [--methods sr3] [--bf16]
 

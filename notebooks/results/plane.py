@@ -1,4 +1,4 @@
-"""Where every method lies on the perception-distortion plane: the figure of notebook 08.
+"""Where every method lies on the perception-distortion plane: the figure of notebook 09.
 
     python notebooks/results/plane.py --data ../shared/data [--only brain] [--methods sr3,regression] [--precision bf16]
 

@@ -1,4 +1,4 @@
-"""Do the perception measures order known distortions as an eye would? The first table of notebook 08.
+"""Do the perception measures order known distortions as an eye would? The first table of notebook 09.
 
     python notebooks/results/validation.py --data ../shared/data [--limit 12]
 

@@ -1,4 +1,4 @@
-"""Are the vessels still there? Dice of a classical segmentation on restored retinas, for notebook 09.
+"""Are the vessels still there? Dice of a classical segmentation on restored retinas, for notebook 10.
 
     python notebooks/results/vessels.py --data ../shared/data [--methods sr3,regression]
 

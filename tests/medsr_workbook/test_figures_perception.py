@@ -1,4 +1,4 @@
-"""Notebook 08's figures hold the numbers they are given."""
+"""Notebook 09's figures hold the numbers they are given."""
 
 import io
 

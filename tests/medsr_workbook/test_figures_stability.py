@@ -1,4 +1,4 @@
-"""The figures of notebooks 09 and 10 show the numbers they are given."""
+"""The figures of notebooks 10 and 11 show the numbers they are given."""
 
 import numpy as np
 import torch

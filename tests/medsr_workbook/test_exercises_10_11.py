@@ -1,4 +1,4 @@
-"""The checks of notebooks 09 and 10 accept a solution and answer a typical mistake with its hint."""
+"""The checks of notebooks 10 and 11 accept a solution and answer a typical mistake with its hint."""
 
 import pytest
 import torch
