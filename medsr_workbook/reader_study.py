@@ -1,8 +1,9 @@
 """The class as the measuring instrument: which picture is real, and which is better?
 
-Two experiments. In *forced choice* a student sees a real scan and a restored one side by side, in random order, and
-says which is real; the share of wrong answers is the method's **fool rate**, 50 % if nobody can tell (SR3's study:
-Saharia et al. 2021, section 4.4, pictures shown for 3 seconds). In *ranking* a student puts several restorations of one
+Three experiments. In *forced choice* a student sees a real scan and a restored one side by side, in random order, and
+says which is real ("choice"), or, with the LR image between them, which of the two belongs to it ("fits"); the share of
+wrong answers is the method's **fool rate**, 50 % if nobody can tell (SR3's two questions: Saharia et al. 2021, section
+4.4, pictures shown for 3 seconds). In *ranking* a student puts several restorations of one
 scan in order; Kendall's tau says how far a measure agrees.
 
 Every student has one JSON file per experiment in a common folder, whole after each answer; `fool_rates` and `agreement`
@@ -11,6 +12,7 @@ read the folder. The buttons are in `reader_widgets`. `simulate` stands in for a
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -32,9 +34,11 @@ Scores = Mapping[str, Sequence[float]]  # method -> one number per image, less i
 
 
 def choices(
-    methods: Sequence[str], images: int, *, count: int = 20, student: str = "", seed: int = 0
+    methods: Sequence[str], images: int, *, count: int = 20, student: str = "", seed: int = 0, fits: bool = False
 ) -> list[Question]:
     """Questions of a forced choice: {"method", "image" (0 to images - 1), "real" ("left" or "right")}.
+
+    fits : ask which picture belongs to the LR image, not which is real; then also {"fits": True}
 
     Each method is asked about equally often (`count` is rounded up to a multiple of their number), and of each method
     no image a second time before all others; order, images and sides are shuffled, for each student differently.
@@ -49,7 +53,8 @@ def choices(
         asked += [{"method": method, "image": int(i)} for i in turns]
     sides = torch.randint(2, (len(asked),), generator=g).tolist()
     order = torch.randperm(len(asked), generator=g).tolist()
-    return [asked[i] | {"real": ("left", "right")[side]} for i, side in zip(order, sides, strict=True)]
+    kind = {"fits": True} if fits else {}
+    return [asked[i] | {"real": ("left", "right")[side]} | kind for i, side in zip(order, sides, strict=True)]
 
 
 def rankings(
@@ -83,7 +88,8 @@ class Sheet:
         if not re.fullmatch(r"[\w-]{1,40}", student):
             raise ValueError(f"student is {student!r}; give up to 40 letters, digits, - or _, a nickname will do")
         self.student, self.questions, self.answers = student, list(questions), list[Any]()
-        self.experiment = "ranking" if "shown" in self.questions[0] else "choice"
+        first = self.questions[0]
+        self.experiment = "ranking" if "shown" in first else "fits" if first.get("fits") else "choice"
         self.path = Path(folder) / f"{student}-{self.experiment}.json"
         self.answers = self._stored()
 
@@ -104,7 +110,7 @@ class Sheet:
         """Keep the answer: "left" or "right" is real; or all methods, best first. `seconds`: how long it took."""
         if self.question is None:
             raise ValueError("all questions are answered")
-        if self.experiment == "choice" and value not in ("left", "right"):
+        if self.experiment != "ranking" and value not in ("left", "right"):
             raise ValueError(f"the answer is {value!r}; give 'left' or 'right'")
         if self.experiment == "ranking" and sorted(value) != sorted(self.question["shown"]):
             raise ValueError(f"the answer is {value!r}; give each of {', '.join(self.question['shown'])} once")
@@ -144,13 +150,15 @@ def rate(fooled: int, shown: int) -> Rate:
     return Rate(fooled, shown, fooled / shown, float(interval.low), float(interval.high))
 
 
-def fool_rates(folder: str | Path) -> dict[str, Rate]:
+def fool_rates(folder: str | Path, experiment: str = "choice") -> dict[str, Rate]:
     """Fool rate of every method over all students whose files are in `folder`; who stopped half-way counts thus far.
+
+    experiment : "choice" (which is real?) or "fits" (which belongs to the LR image?)
 
     The interval takes all answers for independent. Answers of one student are not quite, so it is a little too narrow.
     """
     counts: dict[str, list[int]] = {}
-    for sheet in _sheets(folder, "choice"):
+    for sheet in _sheets(folder, experiment):
         for question, given in zip(sheet["questions"], sheet["answers"], strict=False):
             count = counts.setdefault(question["method"], [0, 0])
             count[0] += given["answer"] != question["real"]
@@ -184,6 +192,29 @@ def agreement(folder: str | Path, measures: Mapping[str, Scores]) -> dict[str, I
     return {name: bootstrap(values) for name, values in taus.items()}
 
 
+def gather(folder: str | Path, files: Mapping[str, bytes]) -> list[str]:
+    """Put sheets that came as files (name -> content) into `folder`; returns their names there.
+
+    A second student of the same name gets a number: nobody's answers replace another's. The same file twice, or a
+    sheet that goes on with answers that are there already, counts once. ValueError, and nothing stored, if one of the
+    files is no sheet.
+    """
+    folder, kept = Path(folder), []
+    sheets = {name: _checked(name, content.decode("utf-8", "replace")) for name, content in files.items()}
+    for name, sheet in sheets.items():
+        for number in itertools.count(1):
+            stem, _, experiment = Path(name).stem.rpartition("-")
+            path = folder / f"{stem}{'' if number == 1 else f'-{number}'}-{experiment}.json"
+            old = _read(path) if path.exists() else None
+            same = old is None or old["questions"] == sheet["questions"]
+            shorter, longer = sorted([old or sheet, sheet], key=lambda each: len(each["answers"]))
+            if same and longer["answers"][: len(shorter["answers"])] == shorter["answers"]:
+                write_whole(path, json.dumps(longer, ensure_ascii=False))
+                kept.append(path.name)
+                break
+    return kept
+
+
 def _sheets(folder: str | Path, experiment: str) -> list[dict[str, Any]]:
     paths = sorted(Path(folder).glob(f"*-{experiment}.json"))
     if not paths:
@@ -192,12 +223,18 @@ def _sheets(folder: str | Path, experiment: str) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    return _checked(str(path), path.read_text(encoding="utf-8"))
+
+
+def _checked(name: str, text: str) -> dict[str, Any]:
     try:
-        sheet = json.loads(path.read_text(encoding="utf-8"))
+        sheet = json.loads(text)
         if not (isinstance(sheet["questions"], list) and isinstance(sheet["answers"], list)):
             raise TypeError
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is no sheet of answers; delete it") from None
+        raise ValueError(f"{name} is no sheet of answers; delete it") from None
+    if not re.fullmatch(r"[\w-]{1,50}-(choice|fits|ranking)\.json", Path(name).name):
+        raise ValueError(f"{name} is not named as a sheet: NAME-choice.json, NAME-fits.json or NAME-ranking.json")
     return dict(sheet)
 
 

@@ -1,4 +1,4 @@
-"""The lecturer's guide keeps up with the notebooks: a section for each, an answer to every prediction and discussion."""
+"""The lecturer's guide keeps up with the notebooks: a section each, an answer to every prediction and discussion."""
 
 import re
 from pathlib import Path

@@ -83,7 +83,7 @@ def scheme(*names: str) -> Figure:
                 (x0, y0, *_), (x1, y1, *_) = boxes[start], boxes[end]
                 ends = {"patchA": patches[start], "patchB": patches[end], "shrinkA": 0, "shrinkB": 2}
                 arrow = {"arrowstyle": "-|>", "color": "0.35", **ends}
-                axes.annotate("", (x1, -y1), (x0, -y0), arrowprops=arrow, zorder=4)  # after its boxes: they end it
+                axes.annotate("", (x1, -y1), (x0, -y0), arrowprops=arrow, zorder=4)
                 axes.text((x0 + x1) / 2, -(y0 + y1) / 2 + 0.14, words, ha="center", fontsize=8, color="0.35")
             axes.set(xlim=(-0.7, 6.5), ylim=(-1.4, 0.4), title=name)
             axes.title.set_horizontalalignment("left"), axes.title.set_x(0.0)
@@ -92,7 +92,7 @@ def scheme(*names: str) -> Figure:
 
 
 def textures(pictures: Mapping[str, Tensor], box: Box) -> Figure:
-    """Pictures (1, C, H, W) with a patch marked, and below each the Gram matrix of the first layer of features there."""
+    """Pictures (1, C, H, W) with a patch marked, and below each the Gram matrix of the first layer of maps there."""
     row, column, height, width = (value // 2 for value in box)  # that layer has half of the picture's size
     maps = {name: _magnitudes()(picture)[0] for name, picture in pictures.items()}
     patches = {name: each[..., row : row + height, column : column + width] for name, each in maps.items()}

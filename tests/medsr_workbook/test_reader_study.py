@@ -1,6 +1,7 @@
 """The class experiment: fair questions, answers that survive, intervals and taus; buttons pressed from Python."""
 
 import collections
+import datetime
 import io
 import json
 import math
@@ -166,6 +167,48 @@ def test_agreement_is_one_for_the_same_order_and_minus_one_for_the_reverse(tmp_p
         reader_study.agreement(tmp_path, {"good": {m: v for m, v in good.items() if m != "gan"}})
 
 
+def test_sheets_that_came_as_files_are_counted_once_and_nobody_is_overwritten(tmp_path):
+    def made(name, seed, answers):
+        sheet = Sheet(
+            tmp_path / f"{name}{seed}", name, reader_study.choices(METHODS, 4, count=6, student=name, seed=seed)
+        )
+        for _ in range(answers):
+            sheet.answer("left", 1.0)
+        return sheet.path.read_bytes()
+
+    early, late, namesake = made("anna", 0, 2), made("anna", 1, 4), made("anna", 2, 3)
+    folder = tmp_path / "class"
+    assert reader_study.gather(folder, {"anna-choice.json": early}) == ["anna-choice.json"]
+    assert reader_study.gather(folder, {"anna-choice.json": early}) == ["anna-choice.json"]
+    assert reader_study.gather(folder, {"anna-choice.json": late}) == ["anna-2-choice.json"]
+    both = {"x/anna-choice.json": namesake, "bert-choice.json": made("bert", 0, 6)}
+    assert reader_study.gather(folder, both) == ["anna-3-choice.json", "bert-choice.json"]
+    assert sum(rate.shown for rate in reader_study.fool_rates(folder).values()) == 2 + 4 + 3 + 6
+    longer = json.loads(early)
+    longer["answers"].append({"answer": "right", "seconds": 1.0})
+    reader_study.gather(folder, {"anna-choice.json": json.dumps(longer).encode()})  # the same student went on
+    reader_study.gather(folder, {"anna-choice.json": early})  # and the old file came late
+    assert sum(rate.shown for rate in reader_study.fool_rates(folder).values()) == 16
+    for name, content in (("anna-choice.json", b"["), ("notes.json", early)):
+        with pytest.raises(ValueError, match="sheet"):
+            reader_study.gather(folder, {"carl-choice.json": late, name: content})
+    assert not (folder / "carl-choice.json").exists()
+
+
+def test_the_lecturers_panel_draws_the_class(tmp_path):
+    sheet = Sheet(tmp_path / "mine", "anna", reader_study.choices(METHODS, 4, count=6, student="anna"))
+    answer_all(sheet, lambda q: OTHER[q["real"]])
+    panel = reader_widgets.gathering(tmp_path / "class")
+    assert "0 sheet(s)" in panel.children[1].value and panel.picture.layout.display == "none"
+    file = {"name": "anna-choice.json", "content": memoryview(sheet.path.read_bytes()), "type": "", "size": 1,
+            "last_modified": datetime.datetime.now()}  # fmt: skip
+    panel.controls["sheets"].value = (file,)
+    assert "1 sheet(s)" in panel.children[1].value and bytes(panel.picture.value).startswith(b"\x89PNG")
+    rates = {"choice": reader_study.fool_rates(tmp_path / "class")}
+    (axes,) = reader_widgets.fool_rate_figure(rates).axes
+    assert "which is real?" in axes.get_title() and [t.get_text() for t in axes.get_yticklabels()] == METHODS
+
+
 # --- a simulated class ----------------------------------------------------------------------------------------------
 
 
@@ -193,9 +236,12 @@ def test_simulated_rankings_follow_what_the_students_see(tmp_path):
 
 
 def shown(html):
-    """Name -> (pixels of the file, width on the page) of the images of a piece of HTML."""
-    tags = re.findall(r'<img alt="(\w+)" style="width: (\d+)px;.*?base64,(.*?)">', html)
-    return {name: (np.asarray(Image.open(io.BytesIO(b64decode(file)))), int(width)) for name, width, file in tags}
+    """Name -> (pixels of the file, width on the page where there is room) of the images of a piece of HTML."""
+    tags = re.findall(r'<img alt="(\w+)" style="--pixels: (\d+)px" src=".*?base64,(.*?)">', html)
+    times = int(re.search(r"calc\(var\(--pixels\) \* (\d+)\); max-width: none", html)[1])
+    return {
+        name: (np.asarray(Image.open(io.BytesIO(b64decode(file)))), times * int(width)) for name, width, file in tags
+    }
 
 
 def test_what_is_judged_keeps_its_pixels_and_gray_values(tmp_path):
@@ -238,13 +284,34 @@ def test_forced_choice_by_its_buttons(tmp_path, monkeypatch):
     for question in asked:
         press[question["real"] if question["method"] != "gan" else "left"]()
         seen.add(picture.value)
-    assert len(seen) == 7 and picture.value == ""
+    assert len(seen) == 7
+    link = re.search(r'download="anna-choice.json" href="data:application/json;base64,(.*?)"', picture.value)[1]
+    assert b64decode(link) == (tmp_path / "anna-choice.json").read_bytes()
     fooled = sum(q["method"] == "gan" and q["real"] == "right" for q in asked)
     assert f"You took {fooled} of 6" in text.value
     assert all(button.disabled for button in panel.controls.values())
     assert reader_study.fool_rates(tmp_path)["gan"][:2] == (fooled, 2)
     stored = json.loads((tmp_path / "anna-choice.json").read_text())
     assert all(0 <= given["seconds"] < 60 for given in stored["answers"])
+
+
+def test_which_belongs_to_the_lr_image(tmp_path):
+    real, made = pictures()
+    lr = [x[..., ::4, ::4] for x in real]
+    asked = reader_study.choices(METHODS, 4, count=6, student="anna", fits=True)
+    sheet = Sheet(tmp_path, "anna", asked)
+    assert sheet.path.name == "anna-fits.json"
+    panel = reader_widgets.forced_choice(sheet, made, real, lr=lr)
+    panel.controls["start"].click()
+    seen = shown(panel.children[2].value)
+    assert list(seen) == ["left", "LR", "right"] and "LR was made from" in panel.children[0].value
+    assert seen["LR"][0].shape == seen["left"][0].shape and (seen["LR"][0][:4, :4] == seen["LR"][0][0, 0]).all()
+    time.sleep(reader_widgets.SHORTEST_ANSWER)
+    panel.controls["left"].click()
+    assert sum(rate.shown for rate in reader_study.fool_rates(tmp_path, "fits").values()) == 1
+    for other, low in ((asked, None), (reader_study.choices(METHODS, 4, count=6), lr)):
+        with pytest.raises(ValueError, match="LR images"):
+            reader_widgets.forced_choice(Sheet(tmp_path / "new", "anna", other), made, real, lr=low)
 
 
 def test_the_pair_shows_the_real_scan_on_its_side():
