@@ -18,7 +18,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{''.join(path.suffixes[-2:])}")
+    part = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
     try:
         yield part
         part.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
