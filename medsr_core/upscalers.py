@@ -95,10 +95,9 @@ def bands(
     """What `upscale` returns, a band of rows at a time from top to bottom, so that it need not fit into memory.
 
     lr, method, factor, weights, options : see `upscale`, whose errors these are
-    tile : side of the pieces that are worked on at a time, in LR pixels; by default 2048 / factor for a classical
-        method and 512 / factor for a network. Less needs less memory. Larger images are cut, and differ by less than
-        1e-3 from `upscale`'s, and not at all for methods which look at a few pixels only. Methods that see the whole
-        image (`sees_whole`) return it as one band.
+    tile : side of the pieces that are worked on at a time, in LR pixels; by default 1024 / factor for a classical
+        method and 512 / factor for a network. Less needs less memory. What is cut differs by less than 1e-3 from
+        `upscale`'s image. Methods that see the whole image (`sees_whole`) return it as one band.
     report : called after each band with (rows done, rows in all)
 
     Yields Tensors (B, C, rows, factor W) in [0, 1].
@@ -116,13 +115,18 @@ def bands(
         function, cut = last.to(lr.device), _cut(last)
     else:
         function = partial(known.factory, factor=factor)
-        cut = {"tile": max(1, 2048 // factor), "margin": max(8, 64 // factor), "factor": factor}
+        cut = {"tile": tile_of(method, factor), "margin": max(8, 64 // factor), "factor": factor}
     done = 0
     for band in tiling.bands(function, image.float(), **cut | ({"tile": tile} if tile else {})):
         yield band.clamp_(0, 1).to(lr.dtype)
         done += band.shape[-2]
         if report:
             report(done, factor * lr.shape[-2])
+
+
+def tile_of(method: str, factor: int) -> int:
+    """Side of the pieces that `bands` works on, in LR pixels, unless told otherwise."""
+    return max(16, (512 if METHODS[method].trained else 1024) // factor)
 
 
 def sees_whole(method: str) -> bool:

@@ -85,7 +85,7 @@ def read(path: str | os.PathLike[str]) -> Stack:
     }
     try:
         return readers.get(kind, photographs.read)(path)
-    except ImageFileError:
+    except (ImageFileError, MemoryError):
         raise
     except Exception as error:  # each library has its own exceptions for a damaged file
         raise ImageFileError(f"{path}: cannot be read as {kind} ({error}); truncated, or another format?") from error

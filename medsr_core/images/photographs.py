@@ -82,9 +82,9 @@ def write(path: Path, pixels: Bands, like: Stack) -> None:
         options = (
             {"quality": 95, "subsampling": 0} | ({"icc_profile": icc} if icc else {}) | ({"dpi": dpi} if dpi else {})
         )
-    with io.BytesIO() as file:  # Pillow would not say why a file on a full disk failed
-        Image.fromarray(array).save(file, extension_of(path)[1:].replace("jpg", "jpeg"), **options)
-        path.write_bytes(file.getbuffer())
+    file = io.BytesIO()  # Pillow would not say why a file on a full disk failed
+    Image.fromarray(array).save(file, extension_of(path)[1:].replace("jpg", "jpeg"), **options)
+    path.write_bytes(file.getbuffer())
 
 
 def read_tiff(path: Path) -> Stack:

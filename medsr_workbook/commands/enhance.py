@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, ListsMethods, check_writable
+from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, ListsMethods, out_of_memory
 
 # which way of drawing samples an option belongs to; None: every method takes it
 OPTIONS = {
@@ -89,19 +89,35 @@ def enhance(
     click.echo(NO_DEVICE, err=True)
     options |= {"factor": factor, "weights": weights} | ({"tile": tile} if tile else {})
     found = ""
-    with _progress(f"{method} ×{factor}", len(stack.pixels)) as report:
-        if samples or draws == "search":
-            drawn = _drawn(stack.pixels, method, samples or 1, report, **options)
-            results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
-            if draws == "search":
-                found = _explained(drawn[0], stack.pixels, factor, options.get("eps", 2e-3))
-        else:
-            results = [_streamed(stack.pixels, method, report, **options)]
-        for path, sr in zip(outputs, results, strict=True):
-            images.write(path, sr, like=stack)
+    try:
+        with _progress(f"{method} ×{factor}", len(stack.pixels)) as report:
+            if samples or draws == "search":
+                drawn = _drawn(stack.pixels, method, samples or 1, report, **options)
+                results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
+                if draws == "search":
+                    found = _explained(drawn[0], stack.pixels, factor, options.get("eps", 2e-3))
+            else:
+                results = [_streamed(stack.pixels, method, report, **options)]
+            for path, sr in zip(outputs, results, strict=True):
+                images.write(path, sr, like=stack)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ValueError(_less(method, factor, tile, stack.pixels.shape)) from error
     for path in outputs:
         size = "x".join(str(factor * side) for side in stack.pixels.shape[-2:])
         click.echo(f"{path}: {len(stack.pixels)} image(s) of {size} pixels, {method} ×{factor}{found}")
+
+
+def _less(method: str, factor: int, tile: int | None, shape: tuple[int, ...]) -> str:
+    """What to do when memory does not suffice."""
+    from medsr_core import upscalers
+
+    size = f"not enough memory to enlarge {shape[-2]}x{shape[-1]} pixels {factor} times by {method}"
+    if upscalers.sees_whole(method):
+        return f"{size}, which sees the whole image; try --method medgan-pixel or bicubic, or cut the image into pieces"
+    smaller = (tile or min(upscalers.tile_of(method, factor), *shape[-2:])) // 2
+    return f"{size}; try --tile {smaller}" if smaller >= 16 else f"{size}; try --method bicubic, or cut the image"
 
 
 @contextmanager
@@ -158,11 +174,11 @@ def _beside(output: Path, what: str) -> Path:
 
 
 def _check_output(source: Path, output: Path) -> None:
-    from medsr_core import images
+    from medsr_core import files, images
 
     images.format_of(output)
     if not output.parent.is_dir():
         raise ValueError(f"{output.parent}: no such folder; create it first")
     if output.exists() and output.samefile(source):
         raise ValueError(f"{output} is the input; name another file, so that the original stays")
-    check_writable(output)
+    files.check_writable(output)
