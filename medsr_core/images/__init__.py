@@ -88,7 +88,8 @@ def read(path: str | os.PathLike[str]) -> Stack:
     except (ImageFileError, MemoryError):
         raise
     except Exception as error:  # each library has its own exceptions for a damaged file
-        raise ImageFileError(f"{path}: cannot be read as {kind} ({error}); truncated, or another format?") from error
+        what = "damaged, cut short or another format; copy or download it again"
+        raise ImageFileError(f"{path} cannot be read as {kind}: {what}") from error
 
 
 def write(path: str | os.PathLike[str], pixels: Tensor | Bands, *, like: Stack | None = None) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from medsr_core.images.stack import Bands, ImageFileError, Stack, is_deep, range_of, to_stack
+from medsr_core.images.stack import Bands, ImageFileError, Stack, check_size, is_deep, range_of, to_stack
 
 LOSSLESS = {"1.2.840.10008.1.2.4.57": "ljpeg", "1.2.840.10008.1.2.4.70": "ljpeg",
             "1.2.840.10008.1.2.4.80": "jpegls", "1.2.840.10008.1.2.4.81": "jpegls",
             "1.2.840.10008.1.2.4.51": "jpeg8"}  # fmt: skip
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MOST_BYTES = 2**32 - 2  # of uncompressed pixels (PS3.5 7.1)
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
@@ -25,9 +26,12 @@ def read(path: Path) -> Stack:
     from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     data = _opened(path)
-    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(name in data for name in PIXELS):
         raise ImageFileError(f"{path}: DICOM without pixels (modality {data.get('Modality', 'unknown')}); leave it out")
-    array, kind, bits = _stored(data), data.PhotometricInterpretation, int(data.get("BitsStored") or 16)
+    size = float(data.Rows) * data.Columns * _count(data) * data.SamplesPerPixel * data.BitsAllocated / 8
+    held = len(next(data[name].value for name in PIXELS if name in data) or b"")
+    check_size(path, size / 2, held, packed=data.file_meta.TransferSyntaxUID.is_compressed)  # 4:2:2 holds two thirds
+    array, kind, bits = _stored(data, path), data.PhotometricInterpretation, int(data.get("BitsStored") or 16)
     if kind == "PALETTE COLOR":
         array = apply_color_lut(array, data)
         bits = 8 * array.dtype.itemsize
@@ -72,7 +76,9 @@ def _opened(path: Path) -> Any:
     except InvalidDicomError:
         data = pydicom.dcmread(path, force=True)
         if "PixelData" not in data or "Rows" not in data:
-            raise ImageFileError(f"{path}: cannot be read as DICOM; truncated, or another format?") from None
+            raise ImageFileError(
+                f"{path} cannot be read as DICOM: damaged, cut short or another format; copy or download it again"
+            ) from None
     if "TransferSyntaxUID" not in data.file_meta:
         data.file_meta.TransferSyntaxUID = (
             uid.ImplicitVRLittleEndian if data.original_encoding[0] else uid.ExplicitVRLittleEndian
@@ -80,14 +86,19 @@ def _opened(path: Path) -> Any:
     return data
 
 
-def _stored(data: Any) -> np.ndarray:
+def _stored(data: Any, path: Path) -> np.ndarray:
     """Stored pixels: by pydicom, or by imagecodecs for JPEG Lossless, JPEG-LS and 12-bit JPEG."""
     from pydicom.encaps import generate_frames
     from pydicom.pixels import pixel_array
 
     codec = LOSSLESS.get(data.file_meta.TransferSyntaxUID)
     if codec is None or (codec == "jpeg8" and data.BitsStored <= 8):
-        return pixel_array(data)
+        try:
+            return pixel_array(data)
+        except (RuntimeError, NotImplementedError) as error:
+            packing = data.file_meta.TransferSyntaxUID.name
+            what = f"{path} holds {packing} that cannot be decoded; copy it again, or save it uncompressed"
+            raise ImageFileError(what) from error
     import imagecodecs
 
     decode = getattr(imagecodecs, f"{codec}_decode")

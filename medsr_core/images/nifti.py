@@ -8,6 +8,7 @@ are, the scanner's and often a template's; each keeps its own matrix and code, s
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import shutil
 import tempfile
@@ -17,22 +18,31 @@ from typing import Any
 
 import numpy as np
 
-from medsr_core.images.stack import Bands, ImageFileError, Stack, range_of, to_stack
+from medsr_core.images.stack import Bands, ImageFileError, Stack, check_size, range_of, to_stack
 
 
 def read(path: Path) -> Stack:
     """Read a NIfTI volume, or several along a fourth axis, as axial slices."""
     import nibabel
 
-    _check_gzip(path)
+    held = _check_gzip(path)
+    if path.suffix.lower() in (".hdr", ".img"):
+        other = _other(path)
+        held = other.stat().st_size if path.suffix.lower() == ".hdr" else held
     image: Any = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise ImageFileError(f"{path} holds no NIfTI-1 or -2 volume; convert it to .nii")
+    shape, dtype = image.shape, image.get_data_dtype()
+    if dtype.names or dtype.kind not in "biuf":
+        raise ImageFileError(f"{path} holds colours or complex values; give one gray value for each voxel")
+    check_size(path, math.prod(shape) * dtype.itemsize, held, packed=False)
     if len(image.shape) == 2:
         image = type(image)(np.asanyarray(image.dataobj)[..., None], image.affine, image.header)
     image = nibabel.squeeze_image(image)
     turn = nibabel.io_orientation(image.affine)
     array = np.asanyarray(image.dataobj)
-    if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
-        raise ImageFileError(f"{path}: shape {array.shape}, type {array.dtype}; expected gray values (X, Y, Z[, T])")
+    if array.ndim not in (3, 4):
+        raise ImageFileError(f"{path} has {array.ndim} dimensions, not 2 to 4; save the volumes one by one")
     slices = _axial(array, turn)
     across, down = (float(image.header.get_zooms()[int(np.where(turn[:, 0] == axis)[0][0])]) for axis in (0, 1))
     wide = array.dtype != np.uint8
@@ -123,17 +133,34 @@ def _save(image: Any, turn: np.ndarray, path: Path, pixels: Bands, value_range: 
         os.replace(data if path.suffix.lower() in (".img", ".nii") else header, path)
 
 
-def _check_gzip(path: Path) -> None:
-    """Read a gzipped file to its end, where its checksum is: a reader that stops at the last voxel misses damage."""
+def _other(path: Path) -> Path:
+    """The .img of a .hdr, and the other way round."""
+    names = [
+        path.with_suffix(ending) for ending in ((".img", ".IMG") if path.suffix.lower() == ".hdr" else (".hdr", ".HDR"))
+    ]
+    found = next((name for name in names if name.is_file()), None)
+    if found is None:
+        raise ImageFileError(f"{path} is half of a pair, and {names[0].name} is missing; put it into the same folder")
+    return found
+
+
+def _check_gzip(path: Path) -> int:
+    """Read a gzipped file to its end, where its checksum is: a reader that stops at the last voxel misses damage.
+
+    Returns the bytes that it holds, unpacked.
+    """
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     if zipped and path.suffix.lower() != ".gz":
         raise ImageFileError(f"{path} is gzipped: name it {path.name}.gz")
     if path.suffix.lower() != ".gz":
-        return
+        return path.stat().st_size
+    held = 0
     try:
         with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
+            while read := len(file.read(1 << 22)):
+                held += read
     except (OSError, EOFError, zlib.error) as error:
-        raise ImageFileError(f"{path} is damaged ({error}); copy or download it again") from None
+        what = "checksum (CRC) and content differ" if "CRC" in str(error) else "it cannot be unpacked to its end"
+        raise ImageFileError(f"{path} is damaged: {what}; copy or download it again") from None
+    return held

