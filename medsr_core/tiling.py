@@ -9,7 +9,7 @@ weights of ours a margin of 16 LR pixels stays below 1e-3 of the range; tests/te
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -40,7 +40,6 @@ def upscale(
     return in_tiles(network, lr, tile=tile, margin=margin, factor=factor, align=align)
 
 
-@torch.no_grad()
 def in_tiles(
     function: Callable[..., Tensor], *images: Tensor, tile: int = 512, margin: int = 64, factor: int = 1, align: int = 1
 ) -> Tensor:
@@ -50,16 +49,29 @@ def in_tiles(
     denoises in tiles shares one noisy image among them, so neighbours agree where they meet. A network that halves the
     image depends on where its pairs of pixels begin: `align`, a power of two, makes them the whole image's.
     """
+    height, width = images[0].shape[-2:]
+    whole, top = images[0].new_empty(*images[0].shape[:2], factor * height, factor * width), 0
+    for band in bands(function, *images, tile=tile, margin=margin, factor=factor, align=align):
+        whole[..., top : top + band.shape[-2], :] = band
+        top += band.shape[-2]
+    return whole
+
+
+@torch.no_grad()
+def bands(
+    function: Callable[..., Tensor], *images: Tensor, tile: int = 512, margin: int = 64, factor: int = 1, align: int = 1
+) -> Iterator[Tensor]:
+    """What `in_tiles` returns, a row of tiles at a time, from top to bottom: (B, C, rows, factor w) each."""
     if tile < 1 or margin < 0:
         raise ValueError(f"tile is {tile} and margin {margin}; give at least 1 and 0 pixels")
     height, width = images[0].shape[-2:]
-    whole = images[0].new_empty(*images[0].shape[:2], factor * height, factor * width)
     for top, bottom, y0, y1 in _cuts(height, tile, margin, align):
+        band = images[0].new_empty(*images[0].shape[:2], factor * (y1 - y0), factor * width)
         for left, right, x0, x1 in _cuts(width, tile, margin, align):
             piece = function(*(image[..., top:bottom, left:right] for image in images))
             core = piece[..., factor * (y0 - top) : factor * (y1 - top), factor * (x0 - left) : factor * (x1 - left)]
-            whole[..., factor * y0 : factor * y1, factor * x0 : factor * x1] = core
-    return whole
+            band[..., factor * x0 : factor * x1] = core
+        yield band
 
 
 def _cuts(size: int, tile: int, margin: int, align: int) -> list[tuple[int, int, int, int]]:

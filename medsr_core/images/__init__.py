@@ -13,13 +13,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from medsr_core.files import whole
-from medsr_core.images import dicom, nifti, photographs
+from medsr_core.images import dicom, nifti, photographs, png
 from medsr_core.images.stack import (
     EXTENSIONS,
     FORMATS,
+    Bands,
     ImageFileError,
     Stack,
     begins_as_dicom,
@@ -36,6 +38,7 @@ from medsr_core.images.stack import (
 __all__ = [
     "EXTENSIONS",
     "FORMATS",
+    "Bands",
     "ImageFileError",
     "Stack",
     "begins_as_dicom",
@@ -82,19 +85,21 @@ def read(path: str | os.PathLike[str]) -> Stack:
     }
     try:
         return readers.get(kind, photographs.read)(path)
-    except ImageFileError:
+    except (ImageFileError, MemoryError):
         raise
     except Exception as error:  # each library has its own exceptions for a damaged file
-        raise ImageFileError(f"{path}: cannot be read as {kind} ({error}); truncated, or another format?") from error
+        what = "damaged, cut short or another format; copy or download it again"
+        raise ImageFileError(f"{path} cannot be read as {kind}: {what}") from error
 
 
-def write(path: str | os.PathLike[str], pixels: Tensor, *, like: Stack | None = None) -> None:
+def write(path: str | os.PathLike[str], pixels: Tensor | Bands, *, like: Stack | None = None) -> None:
     """Write images; the extension names the format (see `FORMATS`). Nothing is lost if it fails half-way.
 
     Parameters
     ----------
     path : the file to write or replace
-    pixels : Tensor of shape (N, C, H, W) in [0, 1]; only TIFF, DICOM and NIfTI hold N > 1, and NIfTI only C = 1
+    pixels : Tensor of shape (N, C, H, W) in [0, 1], or `Bands` of it, which are written as they come; only TIFF, DICOM
+        and NIfTI hold N > 1, and NIfTI only C = 1
     like : the stack these images were made from: gives the depth, the value range, the spacing (divided by the
         upscale factor) and, from DICOM to DICOM and NIfTI to NIfTI, the header. Without it: 8 bits, no spacing.
 
@@ -110,14 +115,22 @@ def write(path: str | os.PathLike[str], pixels: Tensor, *, like: Stack | None = 
     """
     path = Path(path)
     kind = format_of(path)
-    pixels = check_image(pixels, name="pixels").detach().cpu().clamp(0, 1)
+    if isinstance(pixels, Tensor):
+        pixels = Bands(tuple(check_image(pixels, name="pixels").shape), [pixels])
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder; create it first")
-    if len(pixels) > 1 and kind not in ("TIFF", "DICOM", "NIfTI"):
-        raise ImageFileError(f"{path}: {kind} holds one image, not {len(pixels)}; write them one by one, or to .tif")
-    writers = {"TIFF": photographs.write_tiff, "DICOM": dicom.write, "NIfTI": nifti.write}
+    if pixels.shape[0] > 1 and kind not in ("TIFF", "DICOM", "NIfTI"):
+        raise ImageFileError(
+            f"{path}: {kind} holds one image, not {pixels.shape[0]}; write them one by one, or to .tif"
+        )
+    writers: dict[str, Callable[[Path, Bands, Stack], None]] = {
+        "PNG": png.write,
+        "TIFF": photographs.write_tiff,
+        "DICOM": dicom.write,
+        "NIfTI": nifti.write,
+    }
     try:
         with whole(path) as part:
-            writers.get(kind, photographs.write)(part, pixels, like or Stack(pixels))
+            writers.get(kind, photographs.write)(part, pixels, like or Stack(torch.zeros(()).expand(pixels.shape)))
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from medsr_core.images.stack import ImageFileError, Stack, is_deep, range_of, to_stack
+from medsr_core.images.stack import Bands, ImageFileError, Stack, check_size, is_deep, range_of, to_stack
 
 LOSSLESS = {"1.2.840.10008.1.2.4.57": "ljpeg", "1.2.840.10008.1.2.4.70": "ljpeg",
             "1.2.840.10008.1.2.4.80": "jpegls", "1.2.840.10008.1.2.4.81": "jpegls",
             "1.2.840.10008.1.2.4.51": "jpeg8"}  # fmt: skip
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+MOST_BYTES = 2**32 - 2  # of uncompressed pixels (PS3.5 7.1)
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -24,9 +26,12 @@ def read(path: Path) -> Stack:
     from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     data = _opened(path)
-    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(name in data for name in PIXELS):
         raise ImageFileError(f"{path}: DICOM without pixels (modality {data.get('Modality', 'unknown')}); leave it out")
-    array, kind, bits = _stored(data), data.PhotometricInterpretation, int(data.get("BitsStored") or 16)
+    size = float(data.Rows) * data.Columns * _count(data) * data.SamplesPerPixel * data.BitsAllocated / 8
+    held = len(next(data[name].value for name in PIXELS if name in data) or b"")
+    check_size(path, size / 2, held, packed=data.file_meta.TransferSyntaxUID.is_compressed)  # 4:2:2 holds two thirds
+    array, kind, bits = _stored(data, path), data.PhotometricInterpretation, int(data.get("BitsStored") or 16)
     if kind == "PALETTE COLOR":
         array = apply_color_lut(array, data)
         bits = 8 * array.dtype.itemsize
@@ -71,7 +76,9 @@ def _opened(path: Path) -> Any:
     except InvalidDicomError:
         data = pydicom.dcmread(path, force=True)
         if "PixelData" not in data or "Rows" not in data:
-            raise ImageFileError(f"{path}: cannot be read as DICOM; truncated, or another format?") from None
+            raise ImageFileError(
+                f"{path} cannot be read as DICOM: damaged, cut short or another format; copy or download it again"
+            ) from None
     if "TransferSyntaxUID" not in data.file_meta:
         data.file_meta.TransferSyntaxUID = (
             uid.ImplicitVRLittleEndian if data.original_encoding[0] else uid.ExplicitVRLittleEndian
@@ -79,14 +86,19 @@ def _opened(path: Path) -> Any:
     return data
 
 
-def _stored(data: Any) -> np.ndarray:
+def _stored(data: Any, path: Path) -> np.ndarray:
     """Stored pixels: by pydicom, or by imagecodecs for JPEG Lossless, JPEG-LS and 12-bit JPEG."""
     from pydicom.encaps import generate_frames
     from pydicom.pixels import pixel_array
 
     codec = LOSSLESS.get(data.file_meta.TransferSyntaxUID)
     if codec is None or (codec == "jpeg8" and data.BitsStored <= 8):
-        return pixel_array(data)
+        try:
+            return pixel_array(data)
+        except (RuntimeError, NotImplementedError) as error:
+            packing = data.file_meta.TransferSyntaxUID.name
+            what = f"{path} holds {packing} that cannot be decoded; copy it again, or save it uncompressed"
+            raise ImageFileError(what) from error
     import imagecodecs
 
     decode = getattr(imagecodecs, f"{codec}_decode")
@@ -152,14 +164,17 @@ def _spacing(data: Any, path: Path) -> tuple[float, float] | None:
     return None
 
 
-def write(path: Path, pixels: Tensor, like: Stack) -> None:
+def write(path: Path, pixels: Bands, like: Stack) -> None:
     """Write images (N, C, H, W) as one derived, uncompressed DICOM file."""
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-    derived, colour = hasattr(like.header, "file_meta"), pixels.shape[1] == 3
-    data = _derived_header(pixels, like) if derived else _new_header(pixels, like)
+    count, channels, height, width = pixels.shape
+    derived, colour = hasattr(like.header, "file_meta"), channels == 3
+    data = _derived_header(pixels.shape, like) if derived else _new_header(pixels.shape, like)
     fits = derived and like.dtype in ("uint8", "int8", "uint16", "int16")
     dtype = np.dtype(like.dtype if fits else "uint16" if is_deep(like) else "uint8")
+    if count * channels * height * width * dtype.itemsize >= MOST_BYTES:
+        raise ImageFileError("DICOM holds less than 4 GiB of pixels; give a smaller --factor, or write to .tif")
     top = float(np.iinfo(dtype).max)
     low, high = like.value_range if fits or not colour else (0.0, top)
     if colour or fits:  # the stored integers mean what they meant
@@ -168,33 +183,40 @@ def write(path: Path, pixels: Tensor, like: Stack) -> None:
         slope, intercept = abs(high - low) / top or 1.0, min(low, high)
         for item in _groups(data, "PixelValueTransformationSequence") or [data]:
             item.RescaleSlope, item.RescaleIntercept, item.RescaleType = _decimal(slope), _decimal(intercept), "US"
-    values = low + pixels.permute(0, 2, 3, 1).double().numpy() * (high - low)
-    stored = np.rint((values - intercept) / slope).astype(dtype)
-    padded = getattr(like.header, "padded", None)
-    if padded is not None and fits:
-        rows, columns = (new // old for new, old in zip(pixels.shape[-2:], padded.shape[1:3], strict=True))
-        stored[padded.repeat(rows, 1).repeat(columns, 2)] = int(data.PixelPaddingValue)
-    else:
+    padded = getattr(like.header, "padded", None) if fits else None
+    if padded is None:
         for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
             data.pop(name, None)
-    stored = stored if colour else stored[..., 0]
     kind = "RGB" if colour else "MONOCHROME1" if low > high else "MONOCHROME2"
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.SeriesInstanceUID = generate_uid()
     data.SOPClassUID = data.get("SOPClassUID") or SecondaryCaptureImageStorage
-    data.set_pixel_data(stored[0] if len(stored) == 1 else stored, kind, 8 * dtype.itemsize)
+    one = np.zeros((count, 1, 1, channels), dtype)[:, :, :, 0 if not colour else slice(None)]
+    data.set_pixel_data(one[0] if count == 1 else one, kind, 8 * dtype.itemsize)
+    data.Rows, data.Columns = height, width
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
-    data.save_as(path, enforce_file_format=True)
+    with tempfile.TemporaryFile(dir=path.parent) as stored:
+        for image, first, rows in pixels:
+            values = low + rows.permute(1, 2, 0).double().numpy() * (high - low)
+            values = np.rint((values - intercept) / slope).astype(dtype.newbyteorder("<"))
+            if padded is not None:
+                down, across = height // padded.shape[1], width // padded.shape[2]
+                mask = padded[image, np.arange(first, first + len(values)) // down].repeat(across, 1)
+                values[mask] = int(data.PixelPaddingValue)
+            stored.write(values.tobytes())
+        stored.seek(0)
+        data.PixelData = stored  # pydicom copies it piece by piece
+        data.save_as(path, enforce_file_format=True)
 
 
-def _derived_header(pixels: Tensor, like: Stack) -> Any:
+def _derived_header(shape: tuple[int, ...], like: Stack) -> Any:
     """Copy of the source's DICOM header with everything that described its pixel grid made true again."""
     import copy
 
-    if len(pixels) != len(like.pixels):
-        raise ImageFileError(f"{len(pixels)} images for a DICOM file of {len(like.pixels)} frames; write all of them")
+    if shape[0] != len(like.pixels):
+        raise ImageFileError(f"{shape[0]} images for a DICOM file of {len(like.pixels)} frames; write all of them")
     data = copy.deepcopy(like.header)
-    rows, columns = (new / old for new, old in zip(pixels.shape[-2:], like.pixels.shape[-2:], strict=True))
+    rows, columns = (new / old for new, old in zip(shape[-2:], like.pixels.shape[-2:], strict=True))
     data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:]]
     data.DerivationDescription = "Upscaled by super-resolution; detail below the source's resolution is an estimate"
     _move(data, rows, columns)
@@ -240,7 +262,7 @@ def _move(data: Any, rows: float, columns: float) -> None:
         moved.append(place)
 
 
-def _new_header(pixels: Tensor, like: Stack) -> Any:
+def _new_header(shape: tuple[int, ...], like: Stack) -> Any:
     """The least a secondary-capture DICOM needs (PS3.3 A.8)."""
     from pydicom import uid
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -248,16 +270,16 @@ def _new_header(pixels: Tensor, like: Stack) -> Any:
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.SOPClassUID = uid.SecondaryCaptureImageStorage
-    if len(pixels) > 1:
+    if shape[0] > 1:
         gray = uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
         if not is_deep(like):
             gray = uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage
-        data.SOPClassUID = gray if pixels.shape[1] == 1 else uid.MultiFrameTrueColorSecondaryCaptureImageStorage
+        data.SOPClassUID = gray if shape[1] == 1 else uid.MultiFrameTrueColorSecondaryCaptureImageStorage
     data.StudyInstanceUID = uid.generate_uid()
     data.Modality, data.ConversionType, data.ImageType = "OT", "WSD", ["DERIVED", "SECONDARY"]
     data.PatientName = data.PatientID = ""
     if like.spacing:
-        grids = zip(like.spacing, like.pixels.shape[-2:], pixels.shape[-2:], strict=True)
+        grids = zip(like.spacing, like.pixels.shape[-2:], shape[-2:], strict=True)
         data.PixelSpacing = [_decimal(mm * old / new) for mm, old, new in grids]
     return data
 

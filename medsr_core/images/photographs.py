@@ -12,9 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from medsr_core.images.stack import ImageFileError, Stack, extension_of, format_of, is_deep, levels, to_stack
+from medsr_core.images.stack import (
+    Bands,
+    ImageFileError,
+    Stack,
+    check_size,
+    extension_of,
+    format_of,
+    is_deep,
+    kept,
+    levels,
+    to_stack,
+)
 
 
 def read(path: Path) -> Stack:
@@ -62,28 +72,20 @@ def _managed(image: Any, profile: bytes | None) -> Any:
     return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
 
 
-def write(path: Path, pixels: Tensor, like: Stack) -> None:
-    """Write one image (1, C, H, W) as PNG, JPEG or a bitmap."""
+def write(path: Path, pixels: Bands, like: Stack) -> None:
+    """Write one image (1, C, H, W) as JPEG or a bitmap of 8 bits; these are held in memory as a whole."""
     from PIL import Image
 
-    gray_png = pixels.shape[1] == 1 and extension_of(path) == ".png"
-    array = levels(pixels, 65535 if gray_png and is_deep(like) else 255)[0]
-    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if format_of(path) == "JPEG" else {}
-    icc, dpi = _kept(pixels, like)
-    if format_of(path) in ("PNG", "JPEG"):
-        options |= ({"icc_profile": icc} if icc else {}) | ({"dpi": dpi} if dpi else {})
-    Image.fromarray(array).save(path, **options)
-
-
-def _kept(pixels: Tensor, like: Stack) -> tuple[bytes | None, tuple[float, float] | None]:
-    """Colour profile, and the resolution of an image that has grown."""
-    header = like.header if isinstance(like.header, dict) else {}
-    dpi = header.get("dpi")
-    if dpi:
-        rows, columns = (new / old for new, old in zip(pixels.shape[-2:], like.pixels.shape[-2:], strict=True))
-        dpi = (float(dpi[0]) * columns, float(dpi[1]) * rows)
-    same_colours = pixels.shape[1] == like.pixels.shape[1]
-    return (header.get("icc") if same_colours else None), dpi
+    array = np.concatenate([levels(rows, 255) for _, _, rows in pixels])
+    options: dict[str, Any] = {}
+    if format_of(path) == "JPEG":
+        icc, dpi = kept(pixels.shape, like)
+        options = (
+            {"quality": 95, "subsampling": 0} | ({"icc_profile": icc} if icc else {}) | ({"dpi": dpi} if dpi else {})
+        )
+    file = io.BytesIO()  # Pillow would not say why a file on a full disk failed
+    Image.fromarray(array).save(file, extension_of(path)[1:].replace("jpg", "jpeg"), **options)
+    path.write_bytes(file.getbuffer())
 
 
 def read_tiff(path: Path) -> Stack:
@@ -93,6 +95,9 @@ def read_tiff(path: Path) -> Stack:
     with tifffile.TiffFile(path) as tif:
         series = _picture(tif.series, path)
         page = series.pages[0]
+        held = path.stat().st_size
+        promised = np.prod(series.shape, dtype=float) * np.min(page.bitspersample) / 8
+        check_size(path, promised, held, packed=page.compression != tifffile.COMPRESSION.NONE)
         kind, bits = page.photometric, int(np.max(page.bitspersample))
         pillow = {tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB}
         raw_ycbcr = kind == tifffile.PHOTOMETRIC.YCBCR and page.compression not in (6, 7)  # JPEG's are RGB by now
@@ -104,7 +109,7 @@ def read_tiff(path: Path) -> Stack:
         header = {"icc": page.iccprofile, "dpi": _dpi(page)}
         turned = int(page.tags[274].value) if 274 in page.tags else 1
     if np.iscomplexobj(array):
-        raise ImageFileError(f"{path}: complex values; give their magnitude, e.g. numpy.abs")
+        raise ImageFileError(f"{path}: complex values; give their magnitude")
     if kind == tifffile.PHOTOMETRIC.PALETTE and colormap is not None:
         array, axes = (np.moveaxis(colormap[:, array], 0, -1) >> 8).astype(np.uint8), axes + "S"
         bits = 8
@@ -155,13 +160,20 @@ def _upright(array: np.ndarray, turned: int) -> np.ndarray:
     return array[:, :, ::-1] if turned in (2, 3, 6, 7) else array
 
 
-def write_tiff(path: Path, pixels: Tensor, like: Stack) -> None:
+def write_tiff(path: Path, pixels: Bands, like: Stack) -> None:
     """Write images (N, C, H, W) as the pages of a TIFF."""
     import tifffile
 
-    array = levels(pixels, 65535 if is_deep(like) else 255)
-    icc, dpi = _kept(pixels, like)
-    options: dict[str, Any] = {"photometric": "minisblack" if pixels.shape[1] == 1 else "rgb", "iccprofile": icc}
+    count, channels, *size = pixels.shape
+    top, (icc, dpi) = 65535 if is_deep(like) else 255, kept(pixels.shape, like)
+    options: dict[str, Any] = {"photometric": "minisblack" if channels == 1 else "rgb", "iccprofile": icc}
     if dpi:
         options |= {"resolution": dpi, "resolutionunit": "INCH"}
-    tifffile.imwrite(path, array[0] if len(array) == 1 else array, **options)
+    shape = (*([count] if count > 1 else []), *size, *([channels] if channels > 1 else []))
+    tifffile.imwrite(path, shape=shape, dtype=np.uint8 if top == 255 else np.uint16, **options)
+    with tifffile.TiffFile(path) as tif:
+        start = int(tif.series[0].dataoffset or 0)  # all pages lie one after another
+    with path.open("r+b") as file:
+        file.seek(start)
+        for _, _, rows in pixels:
+            file.write(levels(rows, top).tobytes())

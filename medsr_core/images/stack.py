@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ FORMATS = {
     "NIfTI": (".nii", ".nii.gz", ".hdr", ".img"),
     "bitmap": (".bmp", ".ppm", ".pgm"),
 }
+PACKED = 5000  # bytes that one byte of a compressed picture may stand for, at most (deflate: 1032)
+ROWS = 256  # of an image, at most, that a writer holds at once
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
 
 
@@ -45,6 +48,33 @@ class Stack:
     value_range: tuple[float, float] = (0.0, 255.0)
     dtype: str = "uint8"
     header: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Images that are made while they are written, so that they need not fit into memory.
+
+    Attributes
+    ----------
+    shape : (N, C, H, W) of all of them
+    bands : their rows, Tensors (n, C, rows, W) in [0, 1]: from the top of the first image to the bottom of the last;
+        several images at once only if their rows are whole (rows = H)
+    """
+
+    shape: tuple[int, ...]
+    bands: Iterable[Tensor]
+
+    def __iter__(self) -> Iterator[tuple[int, int, Tensor]]:
+        """(image, first row, rows), checked and in [0, 1], of shape (C, rows, W), at most `ROWS` at a time."""
+        image = top = 0
+        for band in self.bands:
+            for picture in check_image(band, name="pixels").detach():
+                for rows in picture.split(ROWS, -2):
+                    yield image, top, rows.cpu().clamp(0, 1)
+                    top += rows.shape[-2]
+                image, top = (image + 1, 0) if top == self.shape[-2] else (image, top)
+        if (image, top) != (self.shape[0], 0):
+            raise ValueError(f"{self.shape[0]} images were to be written; only {image}, and {top} rows, came")
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -75,6 +105,14 @@ def extension_of(path: Path) -> str:
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
+def check_size(path: Path, promised: float, held: int, *, packed: bool) -> None:
+    """ImageFileError if the header promises more bytes than the file can hold, before memory is asked for them."""
+    if promised > held * (PACKED if packed else 1):
+        raise ImageFileError(
+            f"{path} is cut short or damaged: its header promises more pixels than it holds; copy or download it again"
+        )
+
+
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
@@ -96,19 +134,29 @@ def range_of(array: np.ndarray, path: Path, *, sixteen_bit_is_full: bool = True)
         return 0.0, float(np.iinfo(array.dtype).max)
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
-        raise ImageFileError(f"{path}: has NaN or infinite values; replace them first, e.g. with numpy.nan_to_num")
+        raise ImageFileError(f"{path}: has NaN or infinite values; replace them, e.g. by 0")
     return low, high
 
 
-def levels(pixels: Tensor, top: int) -> np.ndarray:
-    """Images (N, C, H, W) in [0, 1] as integers 0 to top, 255 or 65535, of shape (N, H, W) or (N, H, W, 3)."""
-    array = (pixels.double() * top).round().permute(0, 2, 3, 1).numpy().astype(np.uint8 if top == 255 else np.uint16)
+def levels(rows: Tensor, top: int) -> np.ndarray:
+    """Rows (C, h, W) in [0, 1] as integers 0 to top, 255 or 65535, of shape (h, W) or (h, W, 3)."""
+    array = (rows.double() * top).round().permute(1, 2, 0).numpy().astype(np.uint8 if top == 255 else np.uint16)
     return array[..., 0] if array.shape[-1] == 1 else array
 
 
 def is_deep(stack: Stack) -> bool:
     """Whether the file stored more than 8 bits."""
     return stack.dtype not in ("uint8", "bool")
+
+
+def kept(shape: tuple[int, ...], like: Stack) -> tuple[bytes | None, tuple[float, float] | None]:
+    """Colour profile and resolution of a photograph that has grown to `shape`."""
+    header = like.header if isinstance(like.header, dict) else {}
+    dpi = header.get("dpi")
+    if dpi:
+        rows, columns = (new / old for new, old in zip(shape[-2:], like.pixels.shape[-2:], strict=True))
+        dpi = (float(dpi[0]) * columns, float(dpi[1]) * rows)
+    return (header.get("icc") if shape[1] == like.pixels.shape[1] else None), dpi
 
 
 # --- the check ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from medsr_core.files import whole
@@ -86,7 +86,7 @@ def save(network: Network, path: str | Path, *, dtype: torch.dtype = torch.float
 def write_atomically(tensors: dict[str, Tensor], header: dict[str, Any], path: Path) -> None:
     """A safetensors file with `header` as JSON in its metadata: after a crash it is the old or the new one, whole."""
     with whole(path) as part:
-        save_file(tensors, part, metadata={"medsr": json.dumps(header)})
+        part.write_bytes(serialized(tensors, metadata={"medsr": json.dumps(header)}))
         with part.open("rb+") as file:  # on the disk before the old one goes, even if the machine stops
             os.fsync(file.fileno())
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, ListsMethods, check_writable
+from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, ListsMethods, out_of_memory
 
 # which way of drawing samples an option belongs to; None: every method takes it
 OPTIONS = {
@@ -29,6 +33,8 @@ OPTIONS = {
 @WEIGHTS
 @click.option("--samples", type=click.IntRange(min=2), help="Of sr3: draw so many images, and write their mean and "
               "their spread beside the first.")  # fmt: skip
+@click.option("--tile", type=click.IntRange(min=16), help="Side of the pieces that are worked on at a time, in pixels "
+              "of INPUT: less needs less memory.")  # fmt: skip
 @SEED
 @STEPS
 @click.option("--sampler", help="Of sr3: ancestral, ddim or dpm++.  [default: dpm++]")
@@ -39,7 +45,14 @@ OPTIONS = {
 )
 @click.option("--starts", type=click.IntRange(min=1), help="Of pulse: from how many places to search.  [default: 4]")
 def enhance(
-    source: Path, output: Path, method: str, factor: int, weights: str, samples: int | None, **options: Any
+    source: Path,
+    output: Path,
+    method: str,
+    factor: int,
+    weights: str,
+    samples: int | None,
+    tile: int | None,
+    **options: Any,
 ) -> None:
     """Make one image larger.
 
@@ -49,9 +62,7 @@ def enhance(
     With --samples 8, OUTPUT is one sample; OUTPUT-mean is the mean of the samples and OUTPUT-spread their standard
     deviation, ten times, so that it can be seen: white is a tenth of the image's range, or more.
     """
-    import torch
-
-    from medsr_core import images
+    from medsr_core import images, upscalers
     from medsr_core.measures import evaluation
     from medsr_core.networks import METHODS
 
@@ -65,6 +76,8 @@ def enhance(
         known = {name for name, asked in METHODS.items() for option in wrong if asked.samples in OPTIONS[option[2:]]}
         raise ValueError(f"{' and '.join(wrong)}: for {', '.join(sorted(known))} only; {method} has no such option")
     options = {name: value for name, value in options.items() if draws}
+    if tile and upscalers.sees_whole(method):
+        raise ValueError(f"{method} sees the whole image, so there is no --tile; leave it out")
     stack = images.read(source)
     outputs = [output, *(_beside(output, what) for what in ("mean", "spread"))] if samples else [output]
     for path in outputs:
@@ -74,35 +87,73 @@ def enhance(
         if stack.pixels.shape[1] > 1 and images.format_of(path) == "NIfTI":
             raise ValueError(f"{source} has colours, and NIfTI holds gray values here; give another format, not {path}")
     click.echo(NO_DEVICE, err=True)
-    drawn = _enlarged(stack.pixels, method, samples, factor=factor, weights=weights, **options)
-    results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
-    for path, sr in zip(outputs, results, strict=True):
-        images.write(path, sr.to(torch.float32), like=stack)
-        found = _explained(sr, stack.pixels, factor, options.get("eps", 2e-3)) if draws == "search" else ""
-        click.echo(f"{path}: {len(sr)} image(s) of {sr.shape[-2]}x{sr.shape[-1]} pixels, {method} ×{factor}{found}")
+    options |= {"factor": factor, "weights": weights} | ({"tile": tile} if tile else {})
+    found = ""
+    try:
+        with _progress(f"{method} ×{factor}", len(stack.pixels)) as report:
+            if samples or draws == "search":
+                drawn = _drawn(stack.pixels, method, samples or 1, report, **options)
+                results = [drawn[0], drawn.mean(0), (10 * drawn.std(0)).clamp(0, 1)] if samples else [drawn[0]]
+                if draws == "search":
+                    found = _explained(drawn[0], stack.pixels, factor, options.get("eps", 2e-3))
+            else:
+                results = [_streamed(stack.pixels, method, report, **options)]
+            for path, sr in zip(outputs, results, strict=True):
+                images.write(path, sr, like=stack)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ValueError(_less(method, factor, tile, stack.pixels.shape)) from error
+    for path in outputs:
+        size = "x".join(str(factor * side) for side in stack.pixels.shape[-2:])
+        click.echo(f"{path}: {len(stack.pixels)} image(s) of {size} pixels, {method} ×{factor}{found}")
 
 
-def _enlarged(pixels: Any, method: str, samples: int | None, **options: Any) -> Any:
-    """Slice by slice, with a progress bar: (samples or 1, N, C, H, W)."""
-    import torch
+def _less(method: str, factor: int, tile: int | None, shape: tuple[int, ...]) -> str:
+    """What to do when memory does not suffice."""
+    from medsr_core import upscalers
+
+    size = f"not enough memory to enlarge {shape[-2]}x{shape[-1]} pixels {factor} times by {method}"
+    if upscalers.sees_whole(method):
+        return f"{size}, which sees the whole image; try --method medgan-pixel or bicubic, or cut the image into pieces"
+    smaller = (tile or min(upscalers.tile_of(method, factor), *shape[-2:])) // 2
+    return f"{size}; try --tile {smaller}" if smaller >= 16 else f"{size}; try --method bicubic, or cut the image"
+
+
+@contextmanager
+def _progress(what: str, slices: int) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar that is drawn while the block runs; as a function it takes (slice, steps done, steps in all)."""
     from rich.console import Console
     from rich.progress import Progress
 
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=slices)
+        yield lambda index, done, steps: bar.update(task, completed=index + done / steps)
+
+
+def _drawn(pixels: Any, method: str, count: int, report: Callable[[int, int, int], None], **options: Any) -> Any:
+    """Samples of all slices: (count, N, C, H, W)."""
+    import torch
+
     from medsr_core import upscalers
 
-    with Progress(console=Console(stderr=True)) as bar:
-        task, slices = bar.add_task(f"{method} ×{options['factor']}", total=len(pixels)), []
-        for index, image in enumerate(pixels.split(1)):
-
-            def report(done: int, steps: int, index: int = index) -> None:
-                bar.update(task, completed=index + done / steps)
-
-            if samples:
-                slices.append(upscalers.samples(image, samples, method=method, report=report, **options))
-            else:
-                slices.append(upscalers.upscale(image, method, report=report, **options)[None])
-            bar.update(task, completed=index + 1)
+    slices = [
+        upscalers.samples(image, count, method=method, report=partial(report, index), **options)
+        for index, image in enumerate(pixels.split(1))
+    ]
     return torch.cat(slices, 1)
+
+
+def _streamed(pixels: Any, method: str, report: Callable[[int, int, int], None], **options: Any) -> Any:
+    """All slices, made while they are written."""
+    from medsr_core import images, upscalers
+
+    made = (
+        upscalers.bands(image, method, report=partial(report, index), **options)
+        for index, image in enumerate(pixels.split(1))
+    )
+    count, channels, *size = pixels.shape
+    return images.Bands((count, channels, *(options["factor"] * n for n in size)), itertools.chain.from_iterable(made))
 
 
 def _explained(sr: Any, lr: Any, factor: int, eps: float) -> str:
@@ -123,11 +174,11 @@ def _beside(output: Path, what: str) -> Path:
 
 
 def _check_output(source: Path, output: Path) -> None:
-    from medsr_core import images
+    from medsr_core import files, images
 
     images.format_of(output)
     if not output.parent.is_dir():
         raise ValueError(f"{output.parent}: no such folder; create it first")
     if output.exists() and output.samefile(source):
         raise ValueError(f"{output} is the input; name another file, so that the original stays")
-    check_writable(output)
+    files.check_writable(output)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from medsr_workbook.commands.options import DEFAULT_METHODS, WEIGHTS, ListsMethods, check_writable
+from medsr_workbook.commands.options import DEFAULT_METHODS, WEIGHTS, ListsMethods
 
 
 @click.command(cls=ListsMethods)
@@ -43,12 +43,13 @@ def evaluate(
     from rich.console import Console
 
     import data_fetch
+    from medsr_core import files
     from medsr_core.measures import evaluation
     from medsr_workbook import progress, tables
 
     names = evaluation.check_methods(methods.split(","))
     if out is not None:
-        check_writable(out)
+        files.check_writable(out)
     scans = data_fetch.load(data, split=split, limit=None if subjects else limit)
     if subjects:
         scans = scans.of_subjects(subjects, limit=limit)

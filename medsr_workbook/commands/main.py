@@ -5,6 +5,8 @@ click, not typer: it is here anyway (papermill), and it has options of two value
 
 from __future__ import annotations
 
+import codecs
+import sys
 import warnings
 from importlib import import_module
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import click
 
 from medsr_workbook.commands.data import DATA_FOLDER
-from medsr_workbook.commands.options import Refused
+from medsr_workbook.commands.options import Refused, Stopped, out_of_memory
 
 COMMANDS = {  # in the order of the help, which `medsr --help` gives without importing torch
     "run": "Run notebooks and collect their results.",
@@ -22,6 +24,21 @@ COMMANDS = {  # in the order of the help, which `medsr --help` gives without imp
     "weights": "See the trained weights and what they were trained on.",
     "data": "See, fetch, import and check the sets of images.",
 }
+CLOSE = "close other programs, or give a smaller image"
+LESS_MEMORY = {
+    "evaluate": "give fewer methods, or a classical one such as bicubic, or smaller images",
+    "train": "give a smaller --batch or --patch, or close other programs",
+}
+PLAIN = "medsr.plain"  # how signs are written that a terminal does not have
+SIGNS = {"×": "x", "≈": "~", "−": "-", "–": "-", "↑": "^", "↓": "v", "…": "...", "⁻": "-", "⁵": "5"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(SIGNS.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(PLAIN, _plain)
 
 
 class Commands(click.Group):
@@ -37,12 +54,26 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def main(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a terminal that lacks a sign gets the next best one, not a traceback
+                stream.reconfigure(errors=PLAIN)
+        return super().main(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: D102
         warnings.showwarning = lambda message, *rest, **more: click.echo(f"warning: {message}", err=True)
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads the output has seen enough; click ends quietly
+            raise
+        except KeyboardInterrupt:
+            raise Stopped("stopped; no file is half written") from None
         except (ValueError, OSError) as error:  # DataError and ImageFileError are ValueErrors
             raise Refused(str(error) or type(error).__name__) from error
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise Refused(f"not enough memory; {LESS_MEMORY.get(ctx.invoked_subcommand or '', CLOSE)}") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +30,18 @@ class Refused(click.ClickException):
     exit_code = 2
 
 
+class Stopped(click.ClickException):
+    """Ctrl-C: one line, and the exit code that shells give it."""
+
+    exit_code = 130
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it is Python's, numpy's or torch's word for too little memory."""
+    words = ("can't allocate memory", "out of memory", "bad allocation", "cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 class ListsMethods(click.Command):
     """A command whose help ends with the table of methods."""
 
@@ -39,12 +50,3 @@ class ListsMethods(click.Command):
 
         with formatter.section("Methods"):
             formatter.write_dl([(method.name, method.about) for method in METHODS.values()])
-
-
-def check_writable(out: Path) -> None:
-    """Fail before the work, not after it: make the folder and try a file in it."""
-    import tempfile
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out.parent):
-        pass

@@ -381,10 +381,10 @@ def test_a_damaged_gzip_is_noticed_though_the_reader_would_not(tmp_path: Path) -
     raw = bytearray(gzip.compress(nifti(tmp_path / "a.nii", "RAS").read_bytes(), compresslevel=0))
     raw[-30] ^= 1  # a stored byte of the last voxels: the checksum after them knows
     (tmp_path / "b.nii.gz").write_bytes(raw)
-    with pytest.raises(ImageFileError, match=r"is damaged .*CRC"):
+    with pytest.raises(ImageFileError, match=r"is damaged: .*CRC"):
         read(tmp_path / "b.nii.gz")
     (tmp_path / "c.nii.gz").write_bytes(raw[:-40])
-    with pytest.raises(ImageFileError, match="is damaged"):
+    with pytest.raises(ImageFileError, match="is damaged: it cannot be unpacked"):
         read(tmp_path / "c.nii.gz")
     (tmp_path / "d.nii").write_bytes(gzip.compress(b"x"))
     with pytest.raises(ImageFileError, match=r"is gzipped: name it d\.nii\.gz"):
