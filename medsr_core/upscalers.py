@@ -232,17 +232,9 @@ def _walked(
 
 
 def _passed(
-    lr: Tensor,
-    count: int,
-    method: str,
-    weights: str | Path,
-    factor: int,
-    seed: int,
-    project: str | None,
-    report: Callable[[int, int], None] | None,
-    *,
-    temperature: float = srflow.TEMPERATURE,
-) -> Tensor:
+    lr: Tensor, count: int, method: str, weights: str | Path, factor: int, seed: int, project: str | None,
+    report: Callable[[int, int], None] | None, *, temperature: float = srflow.TEMPERATURE,
+) -> Tensor:  # fmt: skip
     """SRFlow's samples."""
     network, D, drawn = trained(method, weights, factor).to(lr.device), degradation.bicubic(factor), []
     for index in range(count):

@@ -14,7 +14,19 @@ CORE = ("files", "seeds", "resampling", "degradation", "diffusion", "images", "t
         "upscalers", "measures", "training")  # fmt: skip
 FOR_DATA_FETCH = {"medsr_core.images", "medsr_core.images.stack", "medsr_core.resampling", "medsr_core.files"}
 SCREENS = ("click", "rich", "matplotlib", "ipywidgets", "papermill", "nbformat")
-PAPERS = ("enhancenet", "esrgan", "fsrnet", "facial_prior", "medgan", "pulse", "real_esrgan", "sr3", "srflow", "srgan")
+PAPERS = (
+    "efficientnet",
+    "enhancenet",
+    "esrgan",
+    "fsrnet",
+    "facial_prior",
+    "medgan",
+    "pulse",
+    "real_esrgan",
+    "sr3",
+    "srflow",
+    "srgan",
+)  # one file per architecture
 
 
 def modules():

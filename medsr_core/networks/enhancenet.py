@@ -4,7 +4,7 @@ Synthesis", ICCV 2017, section 4): one plain generator, and a discriminator that
 What makes the difference is what it is trained for (section 4.2): ENet-E for squared error of pixels; ENet-PAT for
 features (P), an adversary (A) and textures (T), Gram matrices of the features in every patch, and no pixel term at all.
 They are `enhancenet-e` and `enhancenet` here. The paper's features are VGG19's; ours are EfficientNet-lite0's: other
-features, so other weights of the terms (see `training.losses`).
+features, so other weights of the terms (see `methods.PAT`).
 
 Defaults are the paper's, 852,867 parameters. The last layer starts at zero (ours): before training the network is
 bicubic interpolation.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from math import log2
 
+import torch
 from torch import Tensor, nn
 
 from medsr_core.networks.esrgan import doubled
@@ -110,3 +111,28 @@ class Discriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, size, size) -> logit (B, 1), positive for "real"."""
         return self.decide(self.features(check_patch(image, self.size)))
+
+
+def texture(sr: list[Tensor], hr: list[Tensor], *, side: int = 16) -> Tensor:
+    """EnhanceNet's texture term (eq. 6): squared difference of the Gram matrices of each patch, mean over the layers.
+
+    sr, hr : maps (B, C, h, w) of `features.Magnitudes`, each half as large as the one before
+    side : of a patch in the first layer, then half, a quarter: 32 pixels of the image at every depth. The paper has 16
+        in each of its layers at 1/1, 1/2 and 1/4 of the size, so patches of 16, 32 and 64 pixels.
+
+    Where in a patch a texture lies makes no difference. ValueError if the maps cannot be cut into whole patches.
+    """
+    terms = [
+        (gram(a, side >> i) - gram(b, side >> i)).square().mean() for i, (a, b) in enumerate(zip(sr, hr, strict=True))
+    ]
+    return torch.stack(terms).mean()
+
+
+def gram(maps: Tensor, side: int) -> Tensor:
+    """Gram matrices F F^T / side^2 of every `side` x `side` patch of (B, C, h, w): (B, patches, C, C)."""
+    b, c, h, w = maps.shape
+    if side < 1 or h % side or w % side:
+        raise ValueError(f"maps of {h}x{w} cannot be cut into patches of {side}x{side}: give images of whole patches")
+    patches = maps.unfold(2, side, side).unfold(3, side, side)  # (B, C, h / side, w / side, side, side)
+    flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(b, -1, c, side * side)
+    return flat @ flat.mT / side**2

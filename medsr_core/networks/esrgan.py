@@ -2,7 +2,7 @@
 Networks", ECCV workshops 2018, section 3): the generator, residual in residual and dense, and its discriminator.
 
 RRDB is the generator trained for pixels (L1), ESRGAN the same network trained on with its relativistic game, see
-`training.losses`. Defaults are the paper's; 16,697,987 parameters. What is ours, off by default:
+`relativistic`. Defaults are the paper's; 16,697,987 parameters. What is ours, off by default:
 
 - ``residual=True`` adds the network's output to the bicubic image, as our SRGAN does: a short training then starts at
   bicubic interpolation. The paper's generator has no such sum.
@@ -113,11 +113,12 @@ class DenseBlock(nn.Module):
     def __init__(self, width: int, growth: int):
         super().__init__()
         outputs = [growth] * 4 + [width]
-        self.layers = nn.ModuleList(conv(width + i * growth, out, 3) for i, out in enumerate(outputs))
-        for layer in self.layers:
+        layers = [conv(width + i * growth, out, 3) for i, out in enumerate(outputs)]
+        self.layers = nn.ModuleList(layers)
+        for layer in layers:
             nn.init.kaiming_normal_(layer.weight, a=0.2)
             layer.weight.data *= 0.1
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type] - conv has one
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) -> what is to be added, of the same shape."""
@@ -128,7 +129,7 @@ class DenseBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """How real? Image (B, C, size, size) -> logit (B, 1), of which only differences count (see `losses`).
+    """How real? Image (B, C, size, size) -> logit (B, 1), of which only differences count (see `relativistic`).
 
     VGG's recipe again, with 4x4 convolutions where the image is halved: five times, from 128 to 4. 14,499,401
     parameters at the paper's size, of which 0.8 million sit in the first dense layer.
@@ -159,6 +160,21 @@ class Discriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, size, size) -> logit (B, 1)."""
         return self.decide(self.features(check_patch(image, self.size)))
+
+
+def relativistic(fake: Tensor, real: Tensor) -> Tensor:
+    """ESRGAN's generator (eq. 2): -log(1 - D(real, fake)) - log D(fake, real), halved as the authors' code does.
+
+    D(a, b) = sigmoid(C(a) - mean C(b)), from logits C (B, 1): is `a` more real than `b` is on average? Unlike
+    SRGAN's it also learns from how real the real ones look. log 2 if nobody can tell.
+    """
+    return relativistic_discriminator(fake, real)  # the discriminator's, with the roles exchanged
+
+
+def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """ESRGAN's discriminator (eq. 1): -log D(real, fake) - log(1 - D(fake, real)), halved; logits (B, 1)."""
+    above, below = real - fake.mean(), fake - real.mean()
+    return (F.softplus(-above).mean() + F.softplus(below).mean()) / 2
 
 
 def doubled(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ taken away: a shift that depends on LR only, so densities stay exact, and a shor
 from __future__ import annotations
 
 from math import log, log2, pi
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -81,10 +82,10 @@ class SRFlow(nn.Module):
             inside = 2 * inside if i < splits else 4 * inside
 
     @classmethod
-    def around(cls, rrdb: esrgan.Generator, **arguments: object) -> SRFlow:
+    def around(cls, rrdb: esrgan.Generator, **arguments: Any) -> SRFlow:
         """A new flow that listens to a trained RRDB network, which stays as it is (the paper's first half)."""
         own = {name: value for name, value in rrdb.arguments.items()}
-        flow = cls(**{**TEACHING, **own, **arguments})  # type: ignore[arg-type]
+        flow = cls(**{**TEACHING, **own, **arguments})
         flow.encoder.load_state_dict(rrdb.state_dict())
         flow.encoder.requires_grad_(False)
         return flow
@@ -121,8 +122,9 @@ class SRFlow(nn.Module):
         if tuple(z.shape) != shape:
             raise ValueError(f"latents of this LR image have shape {shape}, not {tuple(z.shape)}")
         maps, base = self._listen(lr)
-        *latents, h = self._scattered(z)
-        for level, given, leaving in zip(reversed(self.levels), reversed(maps), reversed(latents), strict=True):
+        latents, h = self._scattered(z)
+        levels: list[Any] = list(self.levels)
+        for level, given, leaving in zip(levels[::-1], maps[::-1], latents[::-1], strict=True):
             h = level.inverse(h, leaving, given)
         return from_channels((256 * (h + base) - 0.5) / 255, lr)
 
@@ -174,7 +176,7 @@ class SRFlow(nn.Module):
         smallest = latents[-1].shape[-1]  # type: ignore[union-attr]
         return torch.cat([F.pixel_unshuffle(z, z.shape[-1] // smallest) for z in latents if z is not None], 1)
 
-    def _scattered(self, z: Tensor) -> list[Tensor | None]:
+    def _scattered(self, z: Tensor) -> tuple[list[Tensor | None], Tensor]:
         """The other way round: what leaves each level (None if nothing does), and what is left in the end."""
         parts: list[Tensor | None] = []
         for i, level in enumerate(self.levels):
@@ -182,7 +184,7 @@ class SRFlow(nn.Module):
             count = level.leaving * times**2
             parts.append(F.pixel_shuffle(z[:, :count], times) if count else None)
             z = z[:, count:]
-        return [*parts, z]
+        return parts, z
 
     def _check(self, hr: Tensor, lr: Tensor) -> None:
         expected = [self.factor * side for side in lr.shape[-2:]]
@@ -225,8 +227,9 @@ class Level(nn.Module):
             h = layer.inverse(h, given)
         return F.pixel_shuffle(h, 2)
 
-    def _layers(self) -> list[nn.Module]:
-        return [layer for step in (*self.transitions, *self.steps) for layer in step]
+    def _layers(self) -> list[Any]:
+        steps: list[Any] = [*self.transitions, *self.steps]
+        return [layer for step in steps for layer in step]
 
 
 class ActNorm(nn.Module):
@@ -298,18 +301,18 @@ class Coupling(nn.Module):
 
     def __init__(self, width: int, given: int, hidden: int):
         super().__init__()
-        self.half = width // 2
-        self.net = ShiftAndScale(self.half + given, width - self.half, hidden)
+        self.kept = width // 2
+        self.net = ShiftAndScale(self.kept + given, width - self.kept, hidden)
 
     def forward(self, h: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) -> the same shape, log |det| (B,)."""
-        first, second = h[:, : self.half], h[:, self.half :]
+        first, second = h[:, : self.kept], h[:, self.kept :]
         shift, scale = self.net(torch.cat([first, given], 1))
         return torch.cat([first, (second + shift) * scale], 1), scale.log().sum((1, 2, 3))
 
     def inverse(self, h: Tensor, given: Tensor) -> Tensor:
         """What `forward` was given: the first half is unchanged, so it can be asked again."""
-        first, second = h[:, : self.half], h[:, self.half :]
+        first, second = h[:, : self.kept], h[:, self.kept :]
         shift, scale = self.net(torch.cat([first, given], 1))
         return torch.cat([first, second / scale - shift], 1)
 

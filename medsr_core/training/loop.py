@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from medsr_core import diffusion, networks
 from medsr_core.degradation import gaussian_blur, task
 from medsr_core.measures.metrics import psnr
-from medsr_core.networks import features
+from medsr_core.networks import enhancenet, esrgan, features
 from medsr_core.seeds import mix
 from medsr_core.training import losses
 from medsr_core.training.patches import Patches
@@ -183,11 +183,11 @@ class _Step:
                 ours, theirs = self.magnitudes(sr), self.magnitudes(hr)
                 parts["features"] = losses.features(ours, theirs)
                 parts["squared features"] = losses.features(ours, theirs, kind="mse")
-                parts["texture"] = losses.texture(ours, theirs) if terms.get("texture") else sr.new_zeros(())
+                parts["texture"] = enhancenet.texture(ours, theirs) if terms.get("texture") else sr.new_zeros(())
             if state.discriminator is not None:
                 fake = state.discriminator(sr).float()
                 if self.relativistic:
-                    parts["relativistic"] = losses.relativistic(fake, state.discriminator(hr).float().detach())
+                    parts["relativistic"] = esrgan.relativistic(fake, state.discriminator(hr).float().detach())
                 else:
                     parts["adversarial"] = losses.adversarial(fake)
         parts = {name: value for name, value in parts.items() if terms.get(name)}
@@ -199,7 +199,7 @@ class _Step:
         """Tell HR from SR better; SR comes without its history, so the generator is left alone."""
         fabric, opponent = self.fabric, self.state.discriminator
         assert opponent is not None
-        judge = losses.relativistic_discriminator if self.relativistic else losses.discriminator
+        judge = esrgan.relativistic_discriminator if self.relativistic else losses.discriminator
         with fabric.autocast():
             real, fake = opponent(hr), opponent(sr)
         return _update(fabric, judge(real.float(), fake.float()), opponent, self.state.optimisers["discriminator"])

@@ -2,8 +2,8 @@
 
 SRGAN's generator minimises  perceptual + 1e-3 adversarial  (Ledig et al. 2017, eq. 3): the distance of VGG19's
 features, and -log D(G(LR)) (eq. 6). The medical GAN adds "an extra loss term"; ours is the pixel error.
-ESRGAN minimises  features + 5e-3 relativistic + 1e-2 pixel  (Wang et al. 2018, eq. 3), EnhanceNet's PAT
-features + adversarial + texture  (Sajjadi et al. 2017, section 4.2).
+ESRGAN minimises  features + 5e-3 relativistic + 1e-2 pixel  (`networks.esrgan`), EnhanceNet's PAT
+features + adversarial + texture  (`networks.enhancenet`).
 
 True VGG19 weights are a download of 550 MB, which a classroom may not have: see `networks.features` for what stands in.
 """
@@ -61,45 +61,6 @@ def discriminator(real: Tensor, fake: Tensor) -> Tensor:
     return truth + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
 
 
-def relativistic(fake: Tensor, real: Tensor) -> Tensor:
-    """ESRGAN's generator (eq. 2): -log(1 - D(real, fake)) - log D(fake, real), halved as the authors' code does.
-
-    D(a, b) = sigmoid(C(a) - mean C(b)), from logits C (B, 1): is `a` more real than `b` is on average? Unlike
-    `adversarial` it also learns from how real the real ones look. log 2 if nobody can tell.
-    """
-    return relativistic_discriminator(fake, real)  # the discriminator's, with the roles exchanged
-
-
-def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """ESRGAN's discriminator (eq. 1): -log D(real, fake) - log(1 - D(fake, real)), halved; logits (B, 1)."""
-    return discriminator(real - fake.mean(), fake - real.mean()) / 2
-
-
 def features(sr: list[Tensor], hr: list[Tensor], *, kind: str = "l1") -> Tensor:
     """Mean difference of `features.Magnitudes`' maps, mean over the layers: "l1" (ESRGAN) or "mse" (EnhanceNet)."""
     return torch.stack([pixel(a, b, kind=kind) for a, b in zip(sr, hr, strict=True)]).mean()
-
-
-def texture(sr: list[Tensor], hr: list[Tensor], *, side: int = 16) -> Tensor:
-    """EnhanceNet's texture term (eq. 6): squared difference of the Gram matrices of each patch, mean over the layers.
-
-    sr, hr : maps (B, C, h, w) of `features.Magnitudes`, each half as large as the one before
-    side : of a patch in the first layer, then half, a quarter: 32 pixels of the image at every depth. The paper has 16
-        in each of its layers at 1/1, 1/2 and 1/4 of the size, so patches of 16, 32 and 64 pixels.
-
-    Where in a patch a texture lies makes no difference. ValueError if the maps cannot be cut into whole patches.
-    """
-    terms = [
-        (gram(a, side >> i) - gram(b, side >> i)).square().mean() for i, (a, b) in enumerate(zip(sr, hr, strict=True))
-    ]
-    return torch.stack(terms).mean()
-
-
-def gram(maps: Tensor, side: int) -> Tensor:
-    """Gram matrices F F^T / side^2 of every `side` x `side` patch of (B, C, h, w): (B, patches, C, C)."""
-    b, c, h, w = maps.shape
-    if side < 1 or h % side or w % side:
-        raise ValueError(f"maps of {h}x{w} cannot be cut into patches of {side}x{side}: give images of whole patches")
-    patches = maps.unfold(2, side, side).unfold(3, side, side)  # (B, C, h / side, w / side, side, side)
-    flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(b, -1, c, side * side)
-    return flat @ flat.mT / side**2

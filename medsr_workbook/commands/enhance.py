@@ -32,15 +32,15 @@ OPTIONS = {
               help="How to upscale; see the list below.")  # fmt: skip
 @click.option("--factor", default=4, show_default=True, type=click.IntRange(min=2), help="How many times larger.")
 @WEIGHTS
-@click.option("--samples", type=click.IntRange(min=2), help="Of sr3 and srflow: draw so many images, and write their mean and "
-              "their spread beside the first.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=2), help="Of sr3 and srflow: draw so many images, and write their "
+              "mean and their spread beside the first.")  # fmt: skip
 @click.option("--tile", type=click.IntRange(min=16), help="Side of the pieces that are worked on at a time, in pixels "
               "of INPUT: less needs less memory.")  # fmt: skip
 @SEED
 @STEPS
 @click.option("--sampler", help="Of sr3: ancestral, ddim or dpm++.  [default: dpm++]")
-@click.option("--temperature", type=click.FloatRange(min=0), help="Of srflow: how far from its one likeliest image; 0 "
-              "draws that.  [default: 0.8]")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(min=0), help="Of srflow: how far from its middle image; 0 draws "
+              "that.  [default: 0.8]")  # fmt: skip
 @click.option(
     "--eps",
     type=click.FloatRange(min=0, min_open=True),

@@ -9,9 +9,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from medsr_core.networks import enhancenet
 from medsr_core.networks.features import Magnitudes
 from medsr_core.networks.pulse import Found
-from medsr_core.training import losses
 from medsr_workbook.figures.base import COLOURS, STYLE, WIDTH, Box, _draw, _mark, images
 
 # Boxes: name -> (column, row, words, kind). Kinds: an image, a network, a teacher that is only there while training.
@@ -96,7 +96,7 @@ def textures(pictures: Mapping[str, Tensor], box: Box) -> Figure:
     row, column, height, width = (value // 2 for value in box)  # that layer has half of the picture's size
     maps = {name: _magnitudes()(picture)[0] for name, picture in pictures.items()}
     patches = {name: each[..., row : row + height, column : column + width] for name, each in maps.items()}
-    return grams(pictures, {name: losses.gram(patch, height)[0, 0] for name, patch in patches.items()}, box)
+    return grams(pictures, {name: enhancenet.gram(patch, height)[0, 0] for name, patch in patches.items()}, box)
 
 
 def grams(pictures: Mapping[str, Tensor], matrices: Mapping[str, Tensor], box: Box) -> Figure:

@@ -10,7 +10,7 @@ over them, and their mean is a method of its own. Scores are of the whole image,
 Writes faces.json beside this file: one row per set, image and method, and one per set and method ("image": null) with
 the Frechet distance of the images that *all* methods restored from other real ones (portraits that no weights saw; the
 photographs of `natural`), with its jackknife interval. A photograph's row says whether a network trained on ImageNet
-(`features.Classifier`) finds the class in its file's name first, or among the first five: the echo of SR3's table 3.
+(`efficientnet.Classifier`) finds the class in its file's name first, or among the first five: SR3's table 3.
 
 Every image is stored when it is done, and what is stored is not done again, so this can be stopped at any time and
 continued; only the features for the Frechet distance are kept elsewhere, in `--scratch`, until it is known. A method
@@ -35,7 +35,7 @@ import data_fetch
 from medsr_core import degradation, networks, upscalers
 from medsr_core.measures import metrics, perception, tradeoff
 from medsr_core.networks import pulse
-from medsr_core.networks.features import Classifier
+from medsr_core.networks.efficientnet import Classifier
 from medsr_workbook import studies
 
 RESULT = Path(__file__).with_name("faces.json")

