@@ -118,7 +118,7 @@ class DenseBlock(nn.Module):
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight, a=0.2)
             layer.weight.data *= 0.1
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type] - conv has one
+            nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) -> what is to be added, of the same shape."""
