@@ -1,11 +1,12 @@
 """Files of other people: is each one read with the values its own library gives, or refused with a reason?
 
-    python benchmarks/corpus.py FOLDER [FOLDER ...] [--commands 20]
+    python benchmarks/corpus.py [FOLDER ...] [--commands 20]
 
-Every file in the folders that might be an image is read, and its values are compared with those of pydicom, nibabel,
-tifffile, imagecodecs or Pillow. Printed are how many are right, refused (each with its reason), not compared (read, but
-its own library cannot say what a picture of it looks like), wrong and crashed. `medsr enhance` and `medsr evaluate`
-then run on every n-th of those that were read, so that about `--commands` are tried. Exit code 1: wrong or crashed.
+Every file in the folders (by default those that come with pydicom and nibabel) that might be an image is read, and its
+values are compared with those of pydicom, nibabel, tifffile, imagecodecs or Pillow. Printed are how many are right,
+refused (each with its reason), not compared (read, but its own library cannot say what a picture of it looks like),
+wrong and crashed. `medsr enhance` and `medsr evaluate` then run on every n-th of those that were read, so that about
+`--commands` are tried. Exit code 1: wrong or crashed.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import pydicom
 from click.testing import CliRunner
 
 from medsr_core import images
 from medsr_core.images import ImageFileError, Stack
 
+BUNDLED = [Path(pydicom.__file__).parent / "data", Path(nibabel.__file__).parent / "tests" / "data"]
 PHOTOGRAPHS = {"L", "RGB", "1", "I;16", "LA", "RGBA", "P"}
 
 
@@ -39,7 +43,6 @@ def reference(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray | None] | N
 
 def of_dicom(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Gray values after the modality's rescaling, without padding; colours as RGB."""
-    import pydicom
     from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     data = pydicom.dcmread(path, force=True)
@@ -64,8 +67,6 @@ def of_dicom(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
 
 def of_nifti(path: Path) -> tuple[np.ndarray, None]:
     """Values of nibabel's nearest-axes array, its slices from the feet up, in rows from the front back."""
-    import nibabel
-
     array = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
     array = array.reshape(*array.shape[:3], -1)
     return array[::-1, ::-1].transpose(3, 2, 1, 0).reshape(-1, array.shape[1], array.shape[0], 1), None
@@ -80,8 +81,8 @@ def of_tiff(path: Path) -> tuple[np.ndarray, None] | None:
         if page.photometric not in (0, 1, 2) or (274 in page.tags and page.tags[274].value != 1):
             return None
         array = tif.series[0].asarray()
-        samples = page.samplesperpixel if page.planarconfig == 1 else 1
-        if page.planarconfig == 2 and page.samplesperpixel > 1:
+        samples = page.samplesperpixel
+        if page.planarconfig != 1 and page.samplesperpixel > 1:
             return None
         array = array.reshape(-1, page.imagelength, page.imagewidth, samples)
         return array[..., :3] if samples >= 3 else array[..., :1], None
@@ -177,7 +178,7 @@ def run(folders: list[Path], commands: int) -> dict[str, list[tuple[Path, str]]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("folders", nargs="*", type=Path, default=BUNDLED)
     parser.add_argument("--commands", type=int, default=20, help="try about so many files in the commands, too")
     options = parser.parse_args()
     found = run(options.folders, options.commands)

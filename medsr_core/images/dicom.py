@@ -192,7 +192,9 @@ def write(path: Path, pixels: Bands, like: Stack) -> None:
     data.SeriesInstanceUID = generate_uid()
     data.SOPClassUID = data.get("SOPClassUID") or SecondaryCaptureImageStorage
     one = np.zeros((count, 1, 1, channels), dtype)[:, :, :, 0 if not colour else slice(None)]
-    data.set_pixel_data(one[0] if count == 1 else one, kind, 8 * dtype.itemsize)
+    by_bits = fits and (colour or dtype == np.uint8) and like.header.PhotometricInterpretation != "PALETTE COLOR"
+    bits = int(like.header.BitsStored) if by_bits else 8 * dtype.itemsize
+    data.set_pixel_data(one[0] if count == 1 else one, kind, bits)
     data.Rows, data.Columns = height, width
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     with tempfile.TemporaryFile(dir=path.parent) as stored:

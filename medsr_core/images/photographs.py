@@ -96,7 +96,8 @@ def read_tiff(path: Path) -> Stack:
         series = _picture(tif.series, path)
         page = series.pages[0]
         held = path.stat().st_size
-        promised = np.prod(series.shape, dtype=float) * np.min(page.bitspersample) / 8
+        tile = float(page.tilewidth) * page.tilelength * page.samplesperpixel if page.is_tiled else 0.0
+        promised = max(float(np.prod(series.shape, dtype=float)), tile) * np.min(page.bitspersample) / 8
         check_size(path, promised, held, packed=page.compression != tifffile.COMPRESSION.NONE)
         kind, bits = page.photometric, int(np.max(page.bitspersample))
         pillow = {tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB}

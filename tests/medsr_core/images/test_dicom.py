@@ -233,3 +233,17 @@ def test_a_file_without_class_preamble_or_ending_is_read(tmp_path: Path) -> None
     with pytest.raises(ImageFileError, match="cannot be read as DICOM") as caught:
         read(tmp_path / "words.dcm")
     assert "force" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bits, channels", [(1, 1), (6, 1), (12, 3)])
+def test_an_enlarged_mask_is_as_white_as_before(tmp_path: Path, bits: int, channels: int) -> None:
+    """Fewer bits stored than there is room for: their white is kept, not that of the bytes."""
+    white = 2**bits - 1
+    pixels = np.full((6, 8, channels), white, np.uint8 if bits <= 8 else np.uint16)
+    pixels[:3] = 0
+    data = source(pixels if channels == 3 else pixels[..., 0], "RGB" if channels == 3 else "MONOCHROME2")
+    data.BitsStored, data.HighBit = bits, bits - 1
+    new = enlarged(saved(tmp_path / "a.dcm", data), tmp_path / "b.dcm")
+    assert (new.BitsStored, new.HighBit) == (bits, bits - 1)
+    np.testing.assert_array_equal(new.pixel_array.reshape(12, 16, channels)[::2, ::2], pixels)
+    assert torch.equal(read(tmp_path / "b.dcm").pixels[..., ::2, ::2], read(tmp_path / "a.dcm").pixels)
