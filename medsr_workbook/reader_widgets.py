@@ -227,7 +227,7 @@ def fool_rate_figure(rates: Mapping[str, Mapping[str, Rate]]) -> Figure:
     """Fool rates in percent with Wilson's intervals, one panel per question: "choice" or "fits"."""
     title = {"choice": "which is real?", "fits": "which belongs to LR?"}
     groups = {
-        title[name]: {m: Interval(100 * rate.rate, 100 * rate.low, 100 * rate.high, rate.shown) for m, rate in found.items()}
+        title[name]: {m: Interval(100 * r.rate, 100 * r.low, 100 * r.high, r.shown) for m, r in found.items()}
         for name, found in rates.items()
     }
     return figures.intervals(groups, label="fool rate (%), answers per method")

@@ -35,8 +35,7 @@ class Method:
     opponent : the class of the discriminator it plays against
     sees : "lr", or "bicubic" if the network is given the LR image enlarged by bicubic interpolation
     whole : whether it must see the whole image at once, so that a large one is not cut into tiles
-    samples : how it draws one of many answers: by a "walk" from noise, a "search" in a generator, one "pass" of a flow;
-        None if it has one answer
+    samples : how it draws answers: a "walk" from noise, a "search" in a generator, a "pass" of a flow; None: it has one
     """
 
     name: str
