@@ -10,18 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-FULL = "the disk is full; make room, or name another place"
-CLOSED = "this folder takes no files from you; name another place"
 REASONS = {
-    errno.ENOSPC: FULL,
-    errno.EDQUOT: FULL,
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "the disk is full; make room, or name another place"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "this folder takes no files from you; name another place"
+    ),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of this path is a file, not a folder; name another place"),
     errno.EFBIG: "too large for this disk or account; name another place",
-    errno.EACCES: CLOSED,
-    errno.EPERM: CLOSED,
-    errno.EROFS: CLOSED,
     errno.ENAMETOOLONG: "the name is too long; give a shorter one",
-    errno.ENOTDIR: "a part of this path is a file, not a folder; name another place",
-    errno.EEXIST: "a part of this path is a file, not a folder; name another place",
     errno.ENOENT: "no such folder; create it first",
     errno.EISDIR: "this is a folder; name a file in it",
 }

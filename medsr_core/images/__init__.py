@@ -36,22 +36,8 @@ from medsr_core.images.stack import (
 )
 
 __all__ = [
-    "EXTENSIONS",
-    "FORMATS",
-    "Bands",
-    "ImageFileError",
-    "Stack",
-    "begins_as_dicom",
-    "check_image",
-    "extension_of",
-    "format_of",
-    "is_deep",
-    "kind_of",
-    "levels",
-    "range_of",
-    "read",
-    "to_stack",
-    "write",
+    "EXTENSIONS", "FORMATS", "Bands", "ImageFileError", "Stack", "begins_as_dicom", "check_image",
+    "extension_of", "format_of", "is_deep", "kind_of", "levels", "range_of", "read", "to_stack", "write"
 ]  # fmt: skip
 
 
@@ -78,11 +64,8 @@ def read(path: str | os.PathLike[str]) -> Stack:
         raise FileNotFoundError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise ImageFileError(f"{path}: the file is empty; copy or download it again")
-    readers: dict[str, Callable[[Path], Stack]] = {
-        "TIFF": photographs.read_tiff,
-        "DICOM": dicom.read,
-        "NIfTI": nifti.read,
-    }
+    readers: dict[str, Callable[[Path], Stack]]
+    readers = {"TIFF": photographs.read_tiff, "DICOM": dicom.read, "NIfTI": nifti.read}
     try:
         return readers.get(kind, photographs.read)(path)
     except (ImageFileError, MemoryError):
@@ -123,12 +106,8 @@ def write(path: str | os.PathLike[str], pixels: Tensor | Bands, *, like: Stack |
         raise ImageFileError(
             f"{path}: {kind} holds one image, not {pixels.shape[0]}; write them one by one, or to .tif"
         )
-    writers: dict[str, Callable[[Path, Bands, Stack], None]] = {
-        "PNG": png.write,
-        "TIFF": photographs.write_tiff,
-        "DICOM": dicom.write,
-        "NIfTI": nifti.write,
-    }
+    writers: dict[str, Callable[[Path, Bands, Stack], None]]
+    writers = {"PNG": png.write, "TIFF": photographs.write_tiff, "DICOM": dicom.write, "NIfTI": nifti.write}
     try:
         with whole(path) as part:
             writers.get(kind, photographs.write)(part, pixels, like or Stack(torch.zeros(()).expand(pixels.shape)))

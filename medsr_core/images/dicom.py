@@ -96,9 +96,8 @@ def _stored(data: Any, path: Path) -> np.ndarray:
         try:
             return pixel_array(data)
         except (RuntimeError, NotImplementedError) as error:
-            packing = data.file_meta.TransferSyntaxUID.name
-            what = f"{path} holds {packing} that cannot be decoded; copy it again, or save it uncompressed"
-            raise ImageFileError(what) from error
+            what = f"holds {data.file_meta.TransferSyntaxUID.name} that cannot be decoded"
+            raise ImageFileError(f"{path} {what}; copy it again, or save it uncompressed") from error
     import imagecodecs
 
     decode = getattr(imagecodecs, f"{codec}_decode")

@@ -78,9 +78,8 @@ def write(path: Path, pixels: Bands, like: Stack) -> None:
     zooms = header.get_zooms()
     image = kind(np.broadcast_to(dtype.type(0), shape), None, header, dtype=dtype)
     shrink = _shrink(grown[axes])
-    image.header.set_zooms(
-        [z * s for z, s in zip(zooms[:3], np.diag(shrink), strict=False)] + list(zooms[3 : len(shape)])
-    )
+    small = [z * s for z, s in zip(zooms[:3], np.diag(shrink), strict=False)]
+    image.header.set_zooms([*small, *zooms[3 : len(shape)]])
     for name, (matrix, code) in forms.items():
         getattr(image.header, f"set_{name}")(None if matrix is None else matrix @ shrink, int(code))
     _save(image, turn, path, pixels, like.value_range)
