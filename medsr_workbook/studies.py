@@ -139,6 +139,24 @@ def differences(rows: Sequence[Row], key: str, down: str, across: str, base: Row
     }
 
 
+def ranked(
+    rows: Sequence[Row], key: str, *, most: bool = True, digits: int = 2, ceiling: str | None = None
+) -> dict[str, str]:
+    """A column of a table, {method: mean and interval}: the best in bold, ≈ behind those that are not told from it.
+
+    Not told: the interval of the paired difference to the best holds zero. most : whether more is better;
+    ceiling : a method that does not compete, such as the truth itself
+    """
+    means = {m: mean(rows, key, method=m) for m in values(rows, "method")}
+    rivals = [m for m in means if m != ceiling]
+    best = (max if most else min)(rivals, key=lambda m: means[m].mean)
+    column = {m: plain(interval, digits) for m, interval in means.items()}
+    for m in rivals:
+        apart = difference(rows, key, {"method": m}, {"method": best})
+        column[m] += " ≈" if m != best and apart.low <= 0 <= apart.high else ""
+    return column | {best: f"**{column[best]}**"}
+
+
 def signed(interval: Interval, digits: int = 2) -> str:
     """An interval of a difference for a table: +1.23 [+1.00, +1.46]."""
     return f"{interval.mean:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"

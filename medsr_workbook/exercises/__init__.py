@@ -239,28 +239,6 @@ def check_kept_samples(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> 
     )
 
 
-def check_error_split(function: Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor]]) -> None:
-    """Notebook 10: `function(sr, hr, D)`, the error in what D measures and in what it cannot see."""
-    D = degradation.bicubic(4)
-    sr, hr = _test_image(), _test_image(1)
-    expected = [part.square().mean().item() for part in (D.range_part(sr - hr), D.null_part(sr - hr))]
-
-    def part(which: int) -> float:
-        return float(torch.as_tensor(function(sr, hr, D)[which]).mean())
-
-    _verdict(
-        [
-            (lambda: len(function(sr, hr, D)) == 2, "Return two numbers: measured and invented."),
-            (
-                lambda: abs(part(0) - expected[0]) < 1e-5,
-                "The first is the mean square of the error's range part: D.range_part(sr - hr).",
-            ),
-            (lambda: abs(part(1) - expected[1]) < 1e-5, "The second is the same with D.null_part."),
-        ],
-        "They add up to the MSE, since the two parts are orthogonal.",
-    )
-
-
 def check_auc(function: Callable[[Tensor, Tensor], float]) -> None:
     """Notebook 10: `function(present, absent)`, the chance that a lesion scores higher than none."""
     generator = torch.Generator().manual_seed(0)

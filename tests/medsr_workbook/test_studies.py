@@ -62,6 +62,17 @@ def test_a_table_of_differences_has_each_pair_against_its_base():
     assert {m: [i.mean for i in line.values()] for m, line in drop.items()} == {"tv": [0, 1], "sr3": [0, 4]}
 
 
+def test_a_ranked_column_says_what_is_best_and_what_is_not_told_from_it():
+    scores = {"HR": [9.0, 9.0, 9.0], "tv": [3.0, 4.0, 5.0], "sr3": [2.0, 3.0, 4.0], "gan": [3.5, 3.0, 5.0]}
+    rows = [{"image": str(i), "method": m, "psnr": x} for m, line in scores.items() for i, x in enumerate(line)]
+    best, *others = (studies.ranked(rows, "psnr", digits=1, ceiling="HR")[m] for m in ("tv", "sr3", "gan"))
+    assert best.startswith("**4.0 [") and best.endswith("]**") and others[0].startswith("3.0 [")
+    assert [text.endswith(" ≈") for text in others] == [False, True]  # one less on every image; up and down
+    assert studies.ranked(rows, "psnr", digits=1)["HR"] == "**9.0 [9.0, 9.0]**"
+    least = studies.ranked(rows, "psnr", most=False, ceiling="HR")
+    assert least["sr3"].startswith("**") and not least["HR"].endswith(("≈", "*"))
+
+
 def test_subjects_are_drawn_whole():
     rows = [{"image": str(i), "subject": "ab"[i // 8], "psnr": float(i // 8)} for i in range(16)]
     assert studies.mean(rows, "psnr") == intervals.bootstrap(
