@@ -13,6 +13,7 @@ import click
 
 from medsr_workbook.commands.options import NO_DEVICE, SEED, STEPS, WEIGHTS, ListsMethods, out_of_memory
 
+FACE = 128  # pixels along a side of what the weights for faces were trained to make
 # which way of drawing samples an option belongs to; None: every method takes it
 OPTIONS = {
     "seed": (None, "walk", "search", "pass"),
@@ -90,6 +91,16 @@ def enhance(
         if stack.pixels.shape[1] > 1 and images.format_of(path) == "NIfTI":
             raise ValueError(f"{source} has colours, and NIfTI holds gray values here; give another format, not {path}")
     click.echo(NO_DEVICE, err=True)
+    if (
+        weights == "faces"
+        and METHODS[method].trained
+        and (sides := tuple(stack.pixels.shape[-2:])) != (FACE // factor,) * 2
+    ):
+        click.echo(
+            f"The weights saw whole, upright, aligned faces of {FACE // factor}x{FACE // factor} pixels, one in a "
+            f"picture; of these {sides[0]}x{sides[1]} they make what they know: cut out the face, make it smaller",
+            err=True,
+        )
     options |= {"factor": factor, "weights": weights} | ({"tile": tile} if tile else {})
     found = ""
     try:

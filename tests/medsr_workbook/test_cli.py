@@ -326,3 +326,13 @@ def test_a_search_says_whether_it_found(tmp_path):
     assert "warning: pulse found no image" in missed.output
     refused = medsr("enhance", tmp_path / "lr.png", "-o", tmp_path / "x.png", "--method", "tv", "--eps", 0.1)
     assert refused.exit_code == 2 and "for pulse only" in refused.output
+
+
+def test_a_face_of_another_size_is_done_and_what_to_expect_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for side in (16, 24):
+        Image.new("RGB", (side, side), "gray").save(f"{side}.png")
+        said = medsr(
+            "enhance", f"{side}.png", "-o", f"out{side}.png", "--method", "fsrnet", "--weights", "faces", "--factor", 8
+        )
+        assert said.exit_code == 0 and ("whole, upright, aligned faces of 16x16" in said.output) == (side == 24)
