@@ -27,8 +27,8 @@ LINE = 30  # words: what a cell shows in fewer goes below the figure before it
 SIZE = 10  # points, matplotlib's letters
 # what matplotlib calls otherwise, or does not need
 SPELLED = {
-    r"\\[lr]Vert\b": r"\\|",
-    r"\\[lr]vert\b": "|",
+    r"\\[lr]Vert(?![a-zA-Z])": r"\\|",
+    r"\\[lr]vert(?![a-zA-Z])": "|",
     r"\\[bB]igg?[lrm]?(?![a-zA-Z])|\\(text|display)style": "",
     r"\\tfrac": r"\\frac",
     r"\\([lg]e)\b": r"\\\1q",

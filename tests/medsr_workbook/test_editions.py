@@ -191,10 +191,10 @@ def test_a_long_text_is_cut_between_paragraphs_and_keeps_its_heading():
 
 def test_formulas_are_pictures_with_their_source_and_code_is_left_alone():
     text = slides.formulas(
-        "so $x^2$ and `$y$`, $5 or 6$7; $$\\unknown{x}$$ $$a &= \\bigl(b\\bigr) \\\\ c &\\le \\lVert d\\rVert$$"
+        "so $x^2$ and `$y$`, $5 or 6$7; $$\\unknown{x}$$ $$a &= \\bigl(b\\bigr) \\\\ c &\\le \\lVert d\\rVert_1$$"
     )
     alts = re.findall(r'<img class="(\w+)" style="height: [\d.]+em[^>]*alt="([^"]*)">', text)
-    assert alts == [("inline", "x^2"), ("display", "a = \\bigl(b\\bigr)"), ("display", "c \\le \\lVert d\\rVert")]
+    assert alts == [("inline", "x^2"), ("display", "a = \\bigl(b\\bigr)"), ("display", "c \\le \\lVert d\\rVert_1")]
     assert "`$y$`, $5 or 6$7; `\\unknown{x}` " in text
 
 
