@@ -62,7 +62,7 @@ def _pages(text: str, heading: str) -> list[tuple[str, str]]:
     """(heading, text) of the slides of a markdown cell: a new one at each heading, and when WORDS are exceeded."""
     pages: list[tuple[str, str]] = []
     page: list[str] = []
-    for block in without_solutions(text).split("\n\n"):
+    for block in re.split(r"(?<!:)\n\n", without_solutions(text)):  # what a colon announces stays with it
         if block.startswith(("Back: ", "Next: ")):
             continue
         full = sum(len(part.split()) for part in [*page, block]) > WORDS

@@ -24,6 +24,7 @@ PARTS |= {
 }
 PARTS |= {"inspection": "medsr_workbook.inspection", "studies": "medsr_workbook.studies"}
 TAUGHT = [path for path in NOTEBOOKS if path.name[:2] not in ("06", "07", "08", "09")]
+PARTED = ("Predict", "Discuss")
 NAME = re.compile(rf"`[^`\n]*?(?<![\w/])({'|'.join(PARTS)})\.(\w+)[^`\n]*`")
 
 
@@ -70,6 +71,36 @@ def test_exercises_are_to_predict_to_code_and_open(path):
     assert sum("predictions.check_" in check for check in checks) == 1
     assert any("exercises.check_" in check for check in checks)
     assert f"## Exercise {max(numbers)}, open" in text and rubrics(text) == [["1", "2", "3"]]
+
+
+def guide():
+    """{number of the notebook: (section, its answers to Predict, its answers to Discuss)} of the lecturer's guide."""
+    text = (ROOT / "notebooks" / "lecturer.md").read_text(encoding="utf-8")
+    found = {}
+    for section in re.split(r"^## (?=\d\d · )", text, flags=re.M)[1:]:
+        answers = [re.search(rf"^\*\*{part}\*\*\n\n((?:\d\. .*\n(?:   .*\n)*)+)", section, re.M) for part in PARTED]
+        found[section[:2]] = section, *(len(re.findall(r"^\d\. ", a[1], re.M)) if a else 0 for a in answers)
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_guide_answers_every_question(path):
+    section, predicted, discussed = guide()[path.name[:2]]
+    text = "\n\n".join(cells(path)[1:])
+    questions = re.split(r"^(?:## |\*\*)Recap", text[text.index("## Discuss") :], flags=re.M)[0]
+    assert section.startswith(cells(path)[0].split("\n")[0].strip("# "))
+    assert predicted == text.count("**Predict"), "answers to Predict"
+    assert discussed == len(re.findall(r"^- ", questions, re.M)) > 0, "answers to Discuss"
+    assert "**Goal**" in section and "**Needs**" in section and "**Misconceptions**" in section
+    if path in TAUGHT:
+        assert re.search(r"^\*\*Exercise \d, three points\*\*", section, re.M)
+
+
+def test_the_guide_has_the_time_of_every_notebook():
+    text = (ROOT / "notebooks" / "lecturer.md").read_text(encoding="utf-8")
+    times = dict(re.findall(r"^\| (\d\d) \| (\d+) minutes[^|]* \| \d+ s \|$", text, re.M))
+    first = {path.name[:2]: re.search(r"^\| Time \| (\d+) minutes", cells(path)[0], re.M)[1] for path in NOTEBOOKS}
+    assert times == first
 
 
 def test_the_checks_notice():

@@ -189,6 +189,15 @@ def test_a_long_text_is_cut_between_paragraphs_and_keeps_its_heading():
     assert [c.source for c in made.cells] == [f"## Why\n\n{long}", f"## Why\n\n{long}", "## Next\n\nShort."]
 
 
+def test_a_formula_stays_with_the_line_that_announces_it():
+    long = " ".join(["word"] * 80)
+    cell = nbformat.v4.new_markdown_cell(
+        f"## Why\n\n{long}\n\nTwenty more words, and then it is this one here:\n\n`x = 1`"
+    )
+    made = [c.source for c in slides.deck(nbformat.v4.new_notebook(cells=[cell])).cells]
+    assert len(made) == 2 and made[1].endswith("this one here:\n\n`x = 1`")
+
+
 def test_formulas_are_pictures_with_their_source_and_code_is_left_alone():
     text = slides.formulas(
         "so $x^2$ and `$y$`, $5 or 6$7; $$\\unknown{x}$$ $$a &= \\bigl(b\\bigr) \\\\ c &\\le \\lVert d\\rVert_1$$"
