@@ -142,4 +142,7 @@ def check_lines(guess: float, tv: Mapping[float, float], network: float) -> None
         (max(tv), "You trust learning more than measuring. Where does tv's line pass the network's first point?"),
     ]
     otherwise = "Look where tv's line passes the height of the network's first point."
-    _number(guess, enough, 0.04, mistakes, otherwise, "So many measured lines are worth as much as all it has learned.")
+    praise = "So many measured lines are worth as much as all that the network has learned."
+    if enough == 0:
+        praise = "Here total variation needs no further line: what the network has learned is of no use for this D."
+    _number(guess, enough, 0.04, mistakes, otherwise, praise)

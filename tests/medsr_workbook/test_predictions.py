@@ -65,3 +65,8 @@ def test_coverage_is_counted_for_any_number_of_samples(count, capsys):
 def test_lines_that_never_suffice_are_no_answer(capsys):
     predictions.check_lines(0.4, TV, 40.0)
     assert "✗" in capsys.readouterr().out
+
+
+def test_where_no_line_is_needed_the_praise_does_not_speak_of_lines(capsys):
+    predictions.check_lines(0.0, TV, 20.0)
+    assert "✓ 0. Here total variation needs no further line" in capsys.readouterr().out
