@@ -87,7 +87,7 @@ def _row(pictures: Mapping[str, Tensor], style: str, *, largest: int | None = No
 def _tag(name: str, image: Tensor, style: str) -> str:
     """An image (1, C, H, W) in [0, 1] and its name as HTML."""
     file = io.BytesIO()
-    Image.fromarray(images.levels(image, 255)[0]).save(file, "PNG")
+    Image.fromarray(images.levels(image[0], 255)).save(file, "PNG")
     source = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
     pixels = f"--pixels: {image.shape[-1]}px"
     return f'<figure style="margin: 0; {style}">{name}<br><img alt="{name}" style="{pixels}" src="{source}"></figure>'
