@@ -15,11 +15,11 @@ from medsr_core.measures import evaluation
 
 
 def table(scores: Sequence[dict[str, Any]]) -> Table:
-    """The summary for an 80-column terminal: mean and 95 % interval; the best in bold, its ties marked with ≈."""
+    """The summary for an 80-column terminal: mean and 95 % interval; the best in bold, what is not told from it marked ≈."""
     rows = evaluation.summary(scores)
     out = Table(title=r"Scores: mean \[95 % interval]", box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
     out.title_justify = out.caption_justify = "left"
-    out.caption = "bold: best. ≈: tied with it, the intervals overlap. n: images (subjects).\n"
+    out.caption = "bold: best. ≈: not told from it, image by image. n: images (subjects).\n"
     out.caption += "D(SR)−LR: consistency, mean square ×10⁻⁵."
     if any(row["subjects"] == 1 for row in rows):
         out.caption += "\nOne subject: the interval is over its images and says nothing about other people."

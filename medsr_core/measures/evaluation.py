@@ -17,7 +17,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from medsr_core import networks, upscalers
 from medsr_core.degradation import bicubic, crop_to_multiple
 from medsr_core.files import write_whole
 from medsr_core.measures import metrics
-from medsr_core.measures.intervals import bootstrap
+from medsr_core.measures.intervals import bootstrap, paired
 from medsr_core.networks.features import Perceptual
 
 SSIM_WINDOW = 11
@@ -144,7 +144,9 @@ def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str
     -------
     list of dict with the keys data, factor, method, n (images), subjects, seconds (mean), and for each of psnr, ssim,
     consistency and (if measured) features a `Interval` (mean, low, high, n), or None where no image had a
-    finite value. `tied` lists the metrics in which the row is not told apart from the best: their intervals overlap.
+    finite value. `tied` lists the metrics in which the row is not told apart from the best: the 95 % interval of their
+    difference, image by image, contains zero, or they have fewer than two images in common. (Their own intervals
+    may overlap all the same: images differ more than methods do.)
     """
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for row in scores:
@@ -153,7 +155,7 @@ def summary(scores: Sequence[dict[str, Any]], *, seed: int = 0) -> list[dict[str
     ranked = [sorted(block, key=lambda row: badness(row, "psnr")) for block in blocks(rows).values()]
     for block in ranked:
         for row in block:
-            row["tied"] = [metric for metric in measured(rows) if _tied_with_best(row, block, metric)]
+            row["tied"] = [metric for metric in measured(rows) if _tied_with_best(row, block, metric, groups, seed)]
     return [row for block in ranked for row in block]
 
 
@@ -179,11 +181,22 @@ def badness(row: dict[str, Any], metric: str) -> float:
     return float(-row[metric].mean if metric in ("psnr", "ssim") else row[metric].mean)
 
 
-def _tied_with_best(row: dict[str, Any], block: list[dict[str, Any]], metric: str) -> bool:
+def _tied_with_best(
+    row: dict[str, Any], block: list[dict[str, Any]], metric: str, groups: Mapping[Any, list[dict[str, Any]]], seed: int
+) -> bool:
     best = min(block, key=lambda other: badness(other, metric))
     if row is best or row[metric] is None or best[metric] is None:
         return False
-    return bool(row[metric].low <= best[metric].high and best[metric].low <= row[metric].high)
+    ours, theirs = (
+        {m["image"]: m for m in groups[one["data"], one["factor"], one["method"]] if m[metric] is not None}
+        for one in (row, best)
+    )
+    both = [image for image in ours if image in theirs]
+    if len(both) < 2:
+        return True
+    values = ([member[image][metric] for image in both] for member in (ours, theirs))
+    difference = paired(*values, groups=[ours[image]["subject"] for image in both], seed=seed)
+    return bool(difference.low <= 0 <= difference.high)
 
 
 def blocks(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
