@@ -38,6 +38,7 @@ Pictures = Mapping[str, Sequence[Tensor]]  # method -> one (1, C, H, W) per imag
 SIDE = 440  # pixels of the page for a picture, at most; of a larger one the middle is shown
 RANKED = 70  # pixels of a picture's middle that a ranking shows: five stand in one row, each pixel as 2x2 of the page
 GAP = 12  # pixels of the page between pictures
+AROUND = 235  # pixels that JupyterLab's menus, the question and the buttons take of the window's height
 SHORTEST_ANSWER = 0.3  # seconds; a second click before that is one on the pair before
 
 # --- what is shown --------------------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def _lettered(pictures: Pictures, question: Mapping[str, Any]) -> dict[str, Tens
 def _row(pictures: Mapping[str, Tensor], style: str, *, largest: int | None = None) -> str:
     """Images (1, C, H, W) in [0, 1] side by side under their names, as HTML; a pixel is so many whole ones of the page.
 
-    As many as fit the column and three fifths of the window's height: the browser chooses, by rules for each factor.
+    As many as fit the column and the window's height: the browser chooses, by a rule for each factor.
     """
     cut = {name: middle(image, SIDE).clamp(0, 1) for name, image in pictures.items()}
     wide, high = (sum(x.shape[-1] for x in cut.values()), max(x.shape[-2] for x in cut.values()))
@@ -77,7 +78,7 @@ def _row(pictures: Mapping[str, Tensor], style: str, *, largest: int | None = No
         width, height = wide * (factor + 1) + GAP * (len(cut) - 1), high * (factor + 1)
         smaller = f".{kind} img {{width: calc(var(--pixels) * {factor})}}"
         rules += [f"@container (max-width: {width - 1}px) {{{smaller}}}"]
-        rules += [f"@media (max-height: {height * 5 // 3}px) {{{smaller}}}"]
+        rules += [f"@media (max-height: {height + AROUND}px) {{{smaller}}}"]
     tags = "".join(_tag(name, image, style) for name, image in cut.items())
     look = f"display: flex; flex-wrap: wrap; gap: {GAP}px; line-height: 1.5; text-align: center"
     row = f'<div class="{kind}" style="{look}">{tags}</div>'

@@ -15,7 +15,7 @@ from medsr_core.measures import evaluation
 
 
 def table(scores: Sequence[dict[str, Any]]) -> Table:
-    """The summary for an 80-column terminal: mean and 95 % interval; best in bold, what is not told from it marked ≈."""
+    """The summary for an 80-column terminal: mean and 95 % interval; the best bold, what is not told from it ≈."""
     rows = evaluation.summary(scores)
     out = Table(title=r"Scores: mean \[95 % interval]", box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
     out.title_justify = out.caption_justify = "left"

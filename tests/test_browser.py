@@ -45,6 +45,17 @@ from torch import zeros
 from medsr_workbook import figures, widgets
 widgets.panel(lambda n: figures.images({"n": zeros(1, 1, 8 // n, 8)}), n=widgets.slider("n", 0, 2, 1))
 """
+STUDY = """\
+from torch import rand
+from medsr_workbook import reader_study, reader_widgets
+methods, real = ["a", "b", "c", "d", "e"], [rand(1, 1, 208, 176)] * 2
+made = {name: [rand(1, 1, 208, 176)] * 2 for name in methods}
+asked = reader_study.choices(methods, 2, count=5)
+reader_widgets.forced_choice(reader_study.Sheet("answers", "me", asked), made, real, exposure=30)
+"""
+RANKING = """\
+reader_widgets.ranking(reader_study.Sheet("answers", "me", reader_study.rankings(methods, 2, count=1)), made)
+"""
 
 
 # --- the server and the browser -------------------------------------------------------------------------------------
@@ -90,15 +101,16 @@ def wait_for_server(process, url, log):
 
 
 def copy_notebooks(folder):
-    """Notebook 01 without its stored output, so that what is seen later was made here; and a notebook that fails."""
+    """Notebook 01 without its stored output, so that what is seen was made here; one that fails; a class."""
     folder.mkdir()
     notebook = nbformat.read(ROOT / "notebooks" / f"{NAME}.ipynb", as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, folder / f"{NAME}.ipynb")
-    notebook.cells = [nbformat.v4.new_code_cell(source, id=f"cell{i}") for i, source in enumerate((BROKEN, "1 / 0"))]
-    nbformat.write(notebook, folder / "broken.ipynb")
+    for name, sources in {"broken": (BROKEN, "1 / 0"), "study": (STUDY, RANKING)}.items():
+        notebook.cells = [nbformat.v4.new_code_cell(source, id=f"cell{i}") for i, source in enumerate(sources)]
+        nbformat.write(notebook, folder / f"{name}.ipynb")
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +279,31 @@ def test_what_goes_wrong_is_seen(browser, address):
     press(slider, Keys.ARROW_RIGHT)
     wait(browser, picture.is_displayed, 20, "the picture to come back")
     assert "Cannot draw" not in panel.text
+
+
+@pytest.mark.parametrize("width, height", [(1024, 700), (1280, 800)])
+def test_pictures_and_buttons_of_the_class_experiment_fit_the_screen(browser, address, width, height):
+    """All at once, without scrolling; each pixel of a picture as a whole number of pixels of the page."""
+    browser.set_window_size(width, height)
+    try:
+        run_all_cells(browser, address("study"))
+        for panel, count in zip(all_of(browser, PANEL), (2, 5), strict=True):
+            start = next(button for button in all_of(panel, "button") if button.text == "start")
+            browser.execute_script("arguments[0].scrollIntoView({block: 'start'})", panel)
+            start.click()
+            pictures = wait(browser, lambda panel=panel: all_of(panel, "figure img"), 20, "the pictures")
+            assert len(pictures) == count
+            inner = browser.execute_script("return [window.innerWidth, window.innerHeight]")
+            seen = [each.rect for each in pictures]
+            place = browser.execute_script("return arguments[0].getBoundingClientRect()", pictures[-1])
+            button = browser.execute_script("return arguments[0].getBoundingClientRect()", start)
+            assert place["right"] <= inner[0] and place["bottom"] <= inner[1] and button["top"] >= 0
+            assert len({round(each["y"]) for each in seen}) == 1, "in one row"
+            times = {
+                each["width"] / picture.get_property("naturalWidth")
+                for each, picture in zip(seen, pictures, strict=True)
+            }
+            assert len(times) == 1 and times <= {1.0, 2.0}
+            assert times == {2.0} or width == 1024  # where the list of files leaves half of the window
+    finally:
+        browser.set_window_size(1400, 1000)
