@@ -191,12 +191,11 @@ def _tied_with_best(
         {m["image"]: m for m in groups[one["data"], one["factor"], one["method"]] if m[metric] is not None}
         for one in (row, best)
     )
-    both = [image for image in ours if image in theirs]
-    if len(both) < 2:
+    if len(both := [image for image in ours if image in theirs]) < 2:
         return True
     values = ([member[image][metric] for image in both] for member in (ours, theirs))
-    difference = paired(*values, groups=[ours[image]["subject"] for image in both], seed=seed)
-    return bool(difference.low <= 0 <= difference.high)
+    apart = paired(*values, groups=[ours[image]["subject"] for image in both], seed=seed)
+    return bool(apart.low <= 0 <= apart.high)
 
 
 def blocks(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:

@@ -23,6 +23,7 @@ from medsr_core.networks.layers import (
     check_arguments,
     check_patch,
     conv,
+    decision,
     from_channels,
     start_at_zero,
     to_channels,
@@ -94,8 +95,6 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, channels: int = 3, width: int = 32, dense: int = 1024, size: int = 128):
         super().__init__()
-        if size % 32:
-            raise ValueError(f"the discriminator halves its image five times; size is {size}, give a multiple of 32")
         self.size = size
         layers: list[nn.Module] = []
         before = channels
@@ -104,9 +103,7 @@ class Discriminator(nn.Module):
             layers += [conv(before, out, 3), nn.LeakyReLU(0.2), conv(out, out, 3, 2), nn.LeakyReLU(0.2)]
             before = out
         self.features = nn.Sequential(*layers)  # (B, 16 width, size / 32, size / 32)
-        self.decide = nn.Sequential(
-            nn.Flatten(), nn.Linear(before * (size // 32) ** 2, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)
-        )
+        self.decide = decision(size, 5, before, dense)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, size, size) -> logit (B, 1), positive for "real"."""

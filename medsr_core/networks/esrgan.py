@@ -21,6 +21,7 @@ from medsr_core.networks.layers import (
     check_arguments,
     check_patch,
     conv,
+    decision,
     from_channels,
     start_at_zero,
     to_channels,
@@ -144,18 +145,14 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, channels: int = 3, width: int = 64, dense: int = 100, size: int = 128):
         super().__init__()
-        if size % 32:
-            raise ValueError(f"the discriminator halves its image five times; size is {size}, give a multiple of 32")
         self.size = size
-        layers: list[nn.Module] = [conv(channels, width, 3), nn.LeakyReLU(0.2), *_halve(width, width)]
+        layers: list[nn.Module] = [conv(channels, width, 3), nn.LeakyReLU(0.2), *_step(width, width, 4)]
         before = width
         for times in (2, 4, 8, 8):
-            layers += [*_keep(before, times * width), *_halve(times * width, times * width)]
+            layers += [*_step(before, times * width, 3), *_step(times * width, times * width, 4)]
             before = times * width
         self.features = nn.Sequential(*layers)  # (B, 8 width, size / 32, size / 32)
-        self.decide = nn.Sequential(
-            nn.Flatten(), nn.Linear(before * (size // 32) ** 2, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)
-        )
+        self.decide = decision(size, 5, before, dense)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, size, size) -> logit (B, 1)."""
@@ -182,9 +179,6 @@ def doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _halve(width: int, out: int) -> list[nn.Module]:
-    return [nn.Conv2d(width, out, 4, 2, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
-
-
-def _keep(width: int, out: int) -> list[nn.Module]:
-    return [nn.Conv2d(width, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
+def _step(width: int, out: int, kernel: int) -> list[nn.Module]:
+    """A 3x3 convolution keeps the size, a 4x4 one halves it."""
+    return [nn.Conv2d(width, out, kernel, kernel - 2, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]

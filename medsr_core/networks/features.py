@@ -84,13 +84,14 @@ class Magnitudes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = EfficientNetLite0()
+        self.features.blocks = self.features.blocks[: EfficientNetLite0.TAPS[len(self.SIZES) - 1] + 1]  # no deeper
         self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Three sets of maps, the coarsest last."""
         mean, std = (image.new_tensor(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
         maps = self.features((image.expand(-1, 3, -1, -1) - mean) / std)
-        return [each.float() / size for each, size in zip(maps, self.SIZES, strict=False)]
+        return [each.float() / size for each, size in zip(maps, self.SIZES, strict=True)]
 
     def train(self, mode: bool = True) -> Magnitudes:
         """Stay in evaluation mode: the features are fixed."""

@@ -23,6 +23,15 @@ def conv_bn_lrelu(channels: int, out: int, stride: int) -> list[nn.Module]:
     return [conv(channels, out, 3, stride), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
 
 
+def decision(size: int, halvings: int, maps: int, dense: int) -> nn.Sequential:
+    """A discriminator's end: `maps` feature maps of a square patch, so often halved, -> logit (B, 1)."""
+    if size % (least := 2**halvings):
+        what = f"the discriminator halves its image {'four' if halvings == 4 else 'five'} times"
+        raise ValueError(f"{what}; size is {size}, give a multiple of {least}")
+    pixels = (size >> halvings) ** 2
+    return nn.Sequential(nn.Flatten(), nn.Linear(maps * pixels, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1))
+
+
 def normalise(width: int, norm: Norm) -> list[nn.Module]:
     """Batch normalisation, or nothing."""
     return [nn.BatchNorm2d(width)] if norm == "batch" else []

@@ -33,6 +33,7 @@ from medsr_core.networks.layers import (
     check_patch,
     conv,
     conv_bn_lrelu,
+    decision,
     from_channels,
     normalise,
     start_at_zero,
@@ -143,8 +144,6 @@ class Discriminator(nn.Module):
         skips: bool = True,
     ):
         super().__init__()
-        if size % 16:
-            raise ValueError(f"the discriminator halves its image four times; size is {size}, give a multiple of 16")
         self.size, self.skips = size, skips
         widths = [width, 2 * width, 4 * width, 8 * width]
         first = nn.Sequential(conv(channels, width, 3), nn.LeakyReLU(0.2))
@@ -154,9 +153,7 @@ class Discriminator(nn.Module):
         ) if channel_residuals else None  # fmt: skip
         self.extra = nn.ModuleList(nn.Sequential(*conv_bn_lrelu(n, n, 1)) for n in widths) if extra_depth else None
         self.halve = nn.ModuleList(nn.Sequential(*conv_bn_lrelu(n, n, 2)) for n in widths)
-        self.decide = nn.Sequential(
-            nn.Flatten(), nn.Linear(widths[-1] * (size // 16) ** 2, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)
-        )
+        self.decide = decision(size, 4, widths[-1], dense)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, size, size) -> logit (B, 1), positive for "real"."""

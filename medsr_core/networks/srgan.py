@@ -26,6 +26,7 @@ from medsr_core.networks.layers import (
     check_patch,
     conv,
     conv_bn_lrelu,
+    decision,
     from_channels,
     normalise,
     start_at_zero,
@@ -127,8 +128,6 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, channels: int = 3, width: int = 64, dense: int = 1024, size: int = 96):
         super().__init__()
-        if size % 16:
-            raise ValueError(f"the discriminator halves its image four times; size is {size}, give a multiple of 16")
         self.size = size
         layers: list[nn.Module] = [conv(channels, width, 3), nn.LeakyReLU(0.2)]  # k3n64s1, no normalisation
         before = width
@@ -136,9 +135,7 @@ class Discriminator(nn.Module):
             layers += conv_bn_lrelu(before, times * width, stride)
             before = times * width
         self.features = nn.Sequential(*layers)  # (B, 8 width, size / 16, size / 16)
-        self.decide = nn.Sequential(
-            nn.Flatten(), nn.Linear(before * (size // 16) ** 2, dense), nn.LeakyReLU(0.2), nn.Linear(dense, 1)
-        )
+        self.decide = decision(size, 4, before, dense)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, size, size) -> logit (B, 1), positive for "real"."""

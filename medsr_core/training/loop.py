@@ -146,7 +146,6 @@ class _Step:
 
     def __init__(self, run: Run, fabric: Fabric, state: State):
         self.run, self.fabric, self.state = run, fabric, state
-        self.relativistic = bool(run.loss.get("relativistic"))
         self.perceptual = features.Perceptual().to(fabric.device) if run.loss.get("perceptual") else None
         strong = any(run.loss.get(name) for name in ("features", "squared features", "texture"))
         self.magnitudes = features.Magnitudes().to(fabric.device) if strong else None
@@ -181,16 +180,19 @@ class _Step:
                 parts["perceptual"] = self.perceptual(sr, hr)
             if self.magnitudes is not None:
                 ours, theirs = self.magnitudes(sr), self.magnitudes(hr)
-                parts["features"] = losses.features(ours, theirs)
-                parts["squared features"] = losses.features(ours, theirs, kind="mse")
-                parts["texture"] = enhancenet.texture(ours, theirs) if terms.get("texture") else sr.new_zeros(())
+                for name, kind in (("features", "l1"), ("squared features", "mse")):
+                    if terms.get(name):
+                        parts[name] = losses.features(ours, theirs, kind=kind)
+                if terms.get("texture"):
+                    parts["texture"] = enhancenet.texture(ours, theirs)
             if state.discriminator is not None:
                 fake = state.discriminator(sr).float()
-                if self.relativistic:
-                    parts["relativistic"] = esrgan.relativistic(fake, state.discriminator(hr).float().detach())
-                else:
+                if terms.get("relativistic"):
+                    with torch.no_grad():  # how real the real ones look does not depend on the generator
+                        real = state.discriminator(hr).float()
+                    parts["relativistic"] = esrgan.relativistic(fake, real)
+                elif terms.get("adversarial"):
                     parts["adversarial"] = losses.adversarial(fake)
-        parts = {name: value for name, value in parts.items() if terms.get(name)}
         loss = sum((terms[name] * value for name, value in parts.items()), torch.zeros((), device=sr.device))
         total = _update(fabric, loss, state.generator, state.optimisers["generator"])
         return {"generator": total, **{name: value.item() for name, value in parts.items()}}
@@ -199,7 +201,8 @@ class _Step:
         """Tell HR from SR better; SR comes without its history, so the generator is left alone."""
         fabric, opponent = self.fabric, self.state.discriminator
         assert opponent is not None
-        judge = esrgan.relativistic_discriminator if self.relativistic else losses.discriminator
+        relativistic = self.run.loss.get("relativistic")
+        judge = esrgan.relativistic_discriminator if relativistic else losses.discriminator
         with fabric.autocast():
             real, fake = opponent(hr), opponent(sr)
         return _update(fabric, judge(real.float(), fake.float()), opponent, self.state.optimisers["discriminator"])
