@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Report = Callable[[int, dict[str, float]], None]
+LAZY = 8  # R1 is reckoned every so many steps and weighs as many times more (Karras et al. 2020, appendix B: 16)
 
 
 def train(
@@ -165,7 +166,7 @@ class _Step:
             sr = forward(lr)
         values: dict[str, float] = {}
         if state.discriminator is not None:
-            values["discriminator"] = self._discriminate(sr.detach(), hr)
+            values = self._discriminate(sr.detach(), hr, step)
         return values | self._generate(sr, hr)
 
     def _generate(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
@@ -197,15 +198,18 @@ class _Step:
         total = _update(fabric, loss, state.generator, state.optimisers["generator"])
         return {"generator": total, **{name: value.item() for name, value in parts.items()}}
 
-    def _discriminate(self, sr: Tensor, hr: Tensor) -> float:
+    def _discriminate(self, sr: Tensor, hr: Tensor, step: int) -> dict[str, float]:
         """Tell HR from SR better; SR comes without its history, so the generator is left alone."""
-        fabric, opponent = self.fabric, self.state.discriminator
+        fabric, opponent, terms = self.fabric, self.state.discriminator, self.run.loss
         assert opponent is not None
-        relativistic = self.run.loss.get("relativistic")
-        judge = esrgan.relativistic_discriminator if relativistic else losses.discriminator
+        judge = esrgan.relativistic_discriminator if terms.get("relativistic") else losses.discriminator
         with fabric.autocast():
-            real, fake = opponent(hr), opponent(sr)
-        return _update(fabric, judge(real.float(), fake.float()), opponent, self.state.optimisers["discriminator"])
+            real, fake = opponent(hr).float(), opponent(sr).float()
+        loss = judge(real, fake)
+        if terms.get("r1") and step % LAZY == 0:
+            loss = loss + LAZY * terms["r1"] * losses.r1(opponent, hr)
+        _update(fabric, loss, opponent, self.state.optimisers["discriminator"])
+        return {"discriminator": judge(real, fake).item(), "accuracy": losses.accuracy(real, fake)}
 
 
 def _denoising_step(

@@ -237,6 +237,7 @@ def test_two_processes_take_the_steps_that_one_takes_and_hold_identical_paramete
     "method, tiny, terms",
     [
         ("medgan", TINY, {"perceptual": 1.0, "adversarial": 5e-3, "pixel": 1.0}),
+        ("srgan", TINY, {"perceptual": 1.0, "adversarial": 5e-3, "r1": 1e-2}),
         ("esrgan", {"width": 6, "depth": 1, "growth": 3, "channels": 1},
          {"features": 1.0, "relativistic": 5e-3, "pixel": 1e-2}),
         ("enhancenet", {"width": 6, "depth": 1, "channels": 1}, None),
@@ -249,8 +250,10 @@ def test_adversarial_stage_moves_both_players_and_reports_every_term(tmp_path, m
     before = {name: p.clone() for name, p in start.named_parameters()}
     reported = []
     train(tmp_path, method=method, start=start, report=lambda step, values: reported.append(values))
-    assert reported[0].keys() == {"generator", "discriminator", *terms}
+    terms = {name: weight for name, weight in terms.items() if name != "r1"}  # is the discriminator's
+    assert reported[0].keys() == {"generator", "discriminator", "accuracy", *terms}
     for values in reported:
+        assert 0 <= values["accuracy"] <= 1
         total = sum(weight * values[name] for name, weight in terms.items())
         assert values["generator"] == pytest.approx(total, rel=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in start.named_parameters())  # `start` itself is left alone
