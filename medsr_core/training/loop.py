@@ -94,7 +94,7 @@ def train(
     for step in range(done, run.steps):
         torch.manual_seed(mix(run.seed, step))  # whatever is random in a step depends on (seed, step) alone
         lr, hr = _batch(run, patches, step, fabric)
-        state.set_rate(run.rate_at(step))
+        state.set_rate(run.rate_at(step), run.opponent_rate)
         values = take(step, lr, hr)
         recent = _still_sane(recent, values, step, checkpoint)
         state.average.update_parameters(state.generator)

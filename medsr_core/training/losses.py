@@ -72,7 +72,7 @@ def r1(judge: nn.Module, hr: Tensor) -> Tensor:
 
 
 def accuracy(real: Tensor, fake: Tensor) -> float:
-    """Share of the images that D takes for what they are, from logits: 1/2 is a coin, 1 leaves nothing to learn from."""
+    """Share of the images that D takes for what they are, from logits: 1/2 is a coin."""
     return ((real > 0).float().mean() + (fake <= 0).float().mean()).item() / 2
 
 

@@ -59,6 +59,7 @@ class Run:
     patch: int = _option(96, "HR pixels along a side.", min=16)
     upright: bool = _option(False, "Flip patches left to right only, never turn them: for faces and photographs.")
     rate: float | None = _option(None, "Learning rate. [default: 1e-3, or 1e-4 against a discriminator]", above=0)
+    opponent_rate: float | None = _option(None, "The discriminator's own rate. [default: the generator's]", above=0)
     warm_up: int = _option(50, "Steps on which the rate rises, at most a tenth of all.", min=0)
     average: float = _option(0.999, "Share of the moving average that survives a step.", min=0, below=1)
     blur: float = _option(

@@ -37,7 +37,7 @@ def test_r1_is_half_the_squared_slope_at_true_images_and_bends_the_judge():
     hr = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     weight = judge[1].weight
     penalty = losses.r1(judge, hr)
-    assert penalty.item() == pytest.approx(weight.square().sum().item() / 2, rel=1e-6)  # a plane's slope is everywhere w
+    assert penalty.item() == pytest.approx(weight.square().sum().item() / 2, rel=1e-6)  # slope w everywhere
     (gradient,) = torch.autograd.grad(penalty, weight)
     torch.testing.assert_close(gradient, weight.detach())  # d (|w|^2 / 2) / dw
 
