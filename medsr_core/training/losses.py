@@ -1,6 +1,6 @@
 """What the generators are trained for: pixels, features, textures, and fooling a discriminator.
 
-SRGAN's generator minimises  perceptual + 1e-3 adversarial  (Ledig et al. 2017, eq. 3): the distance of VGG19's
+SRGAN's generator minimises  features + 1e-3 adversarial  (Ledig et al. 2017, eq. 3): the squared distance of VGG19's
 features, and -log D(G(LR)) (eq. 6). The medical GAN adds "an extra loss term"; ours is the pixel error.
 ESRGAN minimises  features + 5e-3 relativistic + 1e-2 pixel  (`networks.esrgan`), EnhanceNet's PAT
 features + adversarial + texture  (`networks.enhancenet`).

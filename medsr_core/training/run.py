@@ -52,7 +52,8 @@ class Run:
     network: Mapping[str, Any] = _option(dict, "Further arguments of the network's class.", command=False)
     opponent: Mapping[str, Any] = _option(dict, "Arguments of the discriminator's class.", command=False)
     terms: Mapping[str, float] = _option(
-        dict, "Weights of the loss's terms: pixel (L1), mse, perceptual, adversarial; measured (of sr3: extra weight "
+        dict, "Weights of the loss's terms: pixel (L1), mse, squared features, perceptual, adversarial, r1 (of the "
+        "discriminator), and those of ESRGAN, EnhanceNet and SRFlow; measured (of sr3: extra weight "
         "of errors that contradict LR). Empty: the method's.", command=False,
     )  # fmt: skip
     batch: int = _option(16, "Patches per step, over all processes.", min=1)

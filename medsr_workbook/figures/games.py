@@ -43,7 +43,7 @@ def patches(hr: Tensor, snapshots: Sequence[scan.Snapshot], box: Box) -> Figure:
             draw(axes, crop(picture, box))
             axes.set(title=name, xticks=[], yticks=[])
         loss, accuracy, power = below
-        curve(loss, now, {"feature distance": "perceptual", "−log D(made)": "adversarial"})
+        curve(loss, now, {"features": "squared features", "−log D(made)": "adversarial"})
         loss.set(title="losses of G", ylim=(0, None))
         curve(accuracy, now, {"": "accuracy"})
         accuracy.axhline(0.5, color="0.4", linestyle=":")

@@ -7,15 +7,13 @@ last. Sizes and rates are ours.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from medsr_core import networks, training
 from medsr_core.degradation import task
-
-OPPONENT = {"width": 12, "dense": 100}
 
 
 class Snapshot(NamedTuple):
@@ -32,14 +30,12 @@ def play(
     *,
     steps: int = 200,
     every: int = 20,
-    opponent: Mapping[str, Any] = OPPONENT,
     **options: Any,
 ) -> Iterator[Snapshot]:
     """Play the game on `hr` (1, C, H, W) and yield a snapshot of the start and of every `every` steps.
 
     start : `networks.load("srresnet")`; it is left alone
-    opponent : arguments of the discriminator
-    options : others of `training.Run`, e.g. terms, rate
+    options : of `training.Run`, e.g. terms, rate, opponent_rate
     """
     hr, lr = task(hr, start.factor)
     history: list[dict[str, float]] = []
@@ -47,7 +43,7 @@ def play(
     chosen = {"batch": 4, "patch": 64, "rate": 3e-4, "average": 0.9} | options
     with tempfile.TemporaryDirectory() as folder:
         for done in range(every, steps + 1, every):
-            run = training.Run("srgan", steps=done, opponent=opponent, **chosen)
+            run = training.Run("srgan", steps=done, **chosen)
             sr = training.train(
                 run, [[hr]], folder=folder, resume=done > every, start=start,
                 report=lambda _, values: history.append(values),
