@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ BUDGET = 10
 FACTORS = {2: 8, 4: 4, 8: 2}  # factor: its price; a scanner's time goes with the lines that it measures
 EXTRAS = {"none": 0, "lines": 3, "contrast": 5}
 MORE = 0.2  # share of the outer lines of k-space that "lines" buys
+METHODS = [*networks.CLASSICAL, *(m for m in networks.TRAINED if set(networks.available(m)) - {"faces"})]
 SIDE = 176  # pixels of the image, at most
 POINTS = {"found": 3, "invented": -2, "mistaken": -1}  # each lesion, and each wrong place
 
@@ -139,7 +140,7 @@ def check(case: Case, plan: Plan) -> str:
 
     ValueError if the plan is no choice of those above, costs more than BUDGET, or the method has no weights for it.
     """
-    known: dict[str, Mapping[Any, Any]] = {"factor": FACTORS, "extra": EXTRAS, "method": networks.METHODS}
+    known: dict[str, Collection[Any]] = {"factor": FACTORS, "extra": EXTRAS, "method": METHODS}
     for name, options in known.items():
         if (value := getattr(plan, name)) not in options:
             raise ValueError(f"{name} is {value!r}; give one of {', '.join(map(str, options))}")
@@ -149,7 +150,8 @@ def check(case: Case, plan: Plan) -> str:
     if plan.method in networks.CLASSICAL:
         return "general"
     fitting = [case.data, "general"] + ["brain"] * (case.truth.shape[1] == 1)
-    there = {m: [name for name in fitting if name in networks.available(m, plan.factor)] for m in networks.TRAINED}
+    networked = [method for method in METHODS if method not in networks.CLASSICAL]
+    there = {m: [name for name in fitting if name in networks.available(m, plan.factor)] for m in networked}
     if not there[plan.method]:
         others = ", ".join(m for m, names in there.items() if names) or "a classical method"
         raise ValueError(f"{plan.method} has no weights for {case.data} and factor {plan.factor}; take {others}")

@@ -127,15 +127,7 @@ def test_the_word_opens_what_is_sealed_and_practice_is_open():
     assert "stated above the threshold 0.1, at (row, column): none" in case.sheet(sealed, Plan(), 0.1, [])
 
 
-def test_what_the_notebook_tells_of_buying():
-    """Measuring more finds more than knowing more, and samples invent most: over eight practice cases."""
-    plans = {"finer": Plan(2, "none", "bicubic"), "network": Plan(), "samples": Plan(4, "none", "sr3")}
-    total = {name: [0, 0] for name in plans}
-    for seed in range(3):
-        hidden = case.draw("brain", seed)
-        for name, plan in plans.items():
-            sr = case.restore(hidden, plan, case.acquire(hidden, plan))
-            found = case.score(hidden, sr, case.suspects(sr, hidden.region, 0.1), 0.1)
-            total[name][0] += found.found
-            total[name][1] += found.invented
-    assert total["finer"][0] > total["network"][0] and total["finer"][1] < total["network"][1] < total["samples"][1]
+def test_suspects_lie_in_the_region_and_above_the_threshold():
+    few, many = (case.suspects(HIDDEN.truth, HIDDEN.region, threshold) for threshold in (0.2, 0.02))
+    assert set(few) < set(many) and all(HIDDEN.region[int(r), int(c)] for r, c in many)
+    assert case.score(HIDDEN, HIDDEN.truth, many, 0.02).found == len(HIDDEN.places)
