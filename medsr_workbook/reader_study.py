@@ -80,18 +80,20 @@ def _check_enough(methods: Sequence[str], images: int, count: int) -> None:
         raise ValueError(f"{len(methods)} methods, {images} images, {count} questions: at least one of each, please")
 
 
-def place(answers: str | Path, student: str) -> Path:
+def place(answers: str | Path, student: str, *setting: Any) -> Path:
     """The class's folder; or, if `answers` is empty, one that stays, with all answers, until this kernel ends.
+
+    setting : what the questions depend on (data, seed, ...): with another one, other questions are answered elsewhere
 
     Raises ValueError for a student called "me" in a class's folder: so is everybody who gave no name.
     """
     if answers and student == "me":
         raise ValueError('student is "me", as everybody is at first; in a folder for the class, take a nickname')
-    return Path(answers or _scratch().name)
+    return Path(answers or _scratch(*setting).name)
 
 
 @cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
+def _scratch(*setting: Any) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory()
 
 

@@ -127,8 +127,10 @@ def test_two_students_of_one_name_do_not_share_a_sheet(tmp_path, monkeypatch):
 
 def test_answers_without_a_folder_stay_until_the_kernel_ends_and_nobody_is_called_me_in_one(tmp_path):
     asked = reader_study.choices(METHODS, 4, count=6, student="me")
-    Sheet(reader_study.place("", "me"), "me", asked).answer("left")
-    assert len(Sheet(reader_study.place("", "me"), "me", asked).answers) == 1  # the cell was run again
+    Sheet(reader_study.place("", "me", "brain", 4), "me", asked).answer("left")
+    assert len(Sheet(reader_study.place("", "me", "brain", 4), "me", asked).answers) == 1  # the cell was run again
+    fewer = reader_study.choices(METHODS, 2, count=6, student="me")  # other questions do not stop it
+    assert Sheet(reader_study.place("", "me", "brain", 2), "me", fewer).answers == []
     assert reader_study.place(str(tmp_path), "anna") == tmp_path
     with pytest.raises(ValueError, match="take a nickname"):
         reader_study.place(tmp_path, "me")
