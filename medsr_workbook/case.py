@@ -36,6 +36,7 @@ EXTRAS = {"none": 0, "lines": 3, "contrast": 5}
 MORE = 0.2  # share of the outer lines of k-space that "lines" buys
 METHODS = [*networks.CLASSICAL, *(m for m in networks.TRAINED if set(networks.available(m)) - {"faces"})]
 SIDE = 176  # pixels of the image, at most
+ANATOMY = 0.08  # the detector's answer in the healthy truth from which a place is a spot of the anatomy
 POINTS = {"found": 3, "invented": -2, "mistaken": -1}  # each lesion, and each wrong place
 
 
@@ -225,11 +226,11 @@ class Score:
         return counted + math.floor(min(max(self.gain, 0), 3))
 
 
-def score(case: Case, sr: Tensor, places: Sequence[Place], threshold: float) -> Score:
-    """Hold an answer and the stated places against the truth; `threshold` is the detector's that found them."""
+def score(case: Case, sr: Tensor, places: Sequence[Place]) -> Score:
+    """Hold an answer and the stated places against the truth."""
     near = [[math.dist(place, true) <= TOLERANCE for true in case.places] for place in places]
     wrong = [place for place, hits in zip(places, near, strict=True) if not any(hits)]
-    anatomy = lesions.detections(case.healthy, 0.8 * threshold)
+    anatomy = lesions.detections(case.healthy, ANATOMY)
     mistaken = sum(any(math.dist(place, spot) <= TOLERANCE for spot in anatomy) for place in wrong)
     found = sum(any(column) for column in zip(*near, strict=True))
     plain = Plan(4, "none", "bicubic")

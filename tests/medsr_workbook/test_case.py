@@ -104,13 +104,13 @@ def test_the_score_is_counted_by_hand():
     nothing = next((r, c) for r, c in torch.cartesian_prod(*[torch.arange(20.0, 150, 3)] * 2).tolist()
                    if all(math.dist((r, c), s) > 6 for s in (*spots, *HIDDEN.places)))  # fmt: skip
     first, *others = HIDDEN.places
-    found = case.score(HIDDEN, HIDDEN.truth, [(first[0] + 2, first[1]), (row, column), nothing], 0.1)
+    found = case.score(HIDDEN, HIDDEN.truth, [(first[0] + 2, first[1]), (row, column), nothing])
     assert (found.found, found.lesions, found.mistaken, found.invented) == (1, 1 + len(others), 1, 1)
     assert found.psnr == math.inf and found.points == 3 - 1 - 2 + 3  # no more than three points for decibels
-    twice = case.score(HIDDEN, HIDDEN.truth, [first, first], 0.1)
+    twice = case.score(HIDDEN, HIDDEN.truth, [first, first])
     assert (twice.found, twice.invented, twice.mistaken) == (1, 0, 0)
     plain = Plan(4, "none", "bicubic")
-    base = case.score(HIDDEN, case.restore(HIDDEN, plain, case.acquire(HIDDEN, plain)), [], 0.1)
+    base = case.score(HIDDEN, case.restore(HIDDEN, plain, case.acquire(HIDDEN, plain)), [])
     assert (base.found, base.gain, base.points) == (0, 0.0, 0)
     assert replace(base, gain=1.9, found=2).points == 7 and replace(base, gain=-4.0).points == 0
 
@@ -130,4 +130,4 @@ def test_the_word_opens_what_is_sealed_and_practice_is_open():
 def test_suspects_lie_in_the_region_and_above_the_threshold():
     few, many = (case.suspects(HIDDEN.truth, HIDDEN.region, threshold) for threshold in (0.2, 0.02))
     assert set(few) < set(many) and all(HIDDEN.region[int(r), int(c)] for r, c in many)
-    assert case.score(HIDDEN, HIDDEN.truth, many, 0.02).found == len(HIDDEN.places)
+    assert case.score(HIDDEN, HIDDEN.truth, many).found == len(HIDDEN.places)
