@@ -43,7 +43,7 @@ def direct():
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-bench.lock"])
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-bench.lock", "requirements-site.lock"])
 def test_lock_is_exact(file):
     assert all(version_of(requirement) for requirement in locked(file).values())
 
@@ -54,7 +54,7 @@ def test_torch_is_the_release_that_was_asked_for():
 
 def test_lock_satisfies_every_range():
     assert {"test", "docs", "peers"} <= set(PROJECT["optional-dependencies"])
-    known = locked() | locked("requirements-bench.lock")
+    known = locked() | locked("requirements-bench.lock") | locked("requirements-site.lock")
     everything = list(chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()))
     for requirement in map(Requirement, everything):
         assert version_of(known[canonicalize_name(requirement.name)]) in requirement.specifier, requirement
