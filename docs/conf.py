@@ -6,12 +6,14 @@ project = "medsr"
 html_title = "medsr: super-resolution of medical scans"
 language = "en"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+viewcode_follow_imported_members = False
 html_theme = "furo"
 html_static_path = ["site"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
+add_module_names = False
 default_role = "code"  # `x` in a docstring is what it is in Markdown
 
 
