@@ -12,9 +12,10 @@ import torch
 
 from medsr_core.images.stack import Bands, ImageFileError, Stack, check_size, is_deep, range_of, to_stack
 
-LOSSLESS = {"1.2.840.10008.1.2.4.57": "ljpeg", "1.2.840.10008.1.2.4.70": "ljpeg",
-            "1.2.840.10008.1.2.4.80": "jpegls", "1.2.840.10008.1.2.4.81": "jpegls",
-            "1.2.840.10008.1.2.4.51": "jpeg8"}  # fmt: skip
+CODECS = {"1.2.840.10008.1.2.4.57": "ljpeg", "1.2.840.10008.1.2.4.70": "ljpeg",
+          "1.2.840.10008.1.2.4.80": "jpegls", "1.2.840.10008.1.2.4.81": "jpegls",
+          "1.2.840.10008.1.2.4.90": "jpeg2k", "1.2.840.10008.1.2.4.91": "jpeg2k",
+          "1.2.840.10008.1.2.4.51": "jpeg8"}  # fmt: skip
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MOST_BYTES = 2**32 - 2  # of uncompressed pixels (PS3.5 7.1)
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -87,18 +88,27 @@ def _opened(path: Path) -> Any:
 
 
 def _stored(data: Any, path: Path) -> np.ndarray:
-    """Stored pixels: by pydicom, or by imagecodecs for JPEG Lossless, JPEG-LS and 12-bit JPEG."""
-    from pydicom.encaps import generate_frames
+    """Stored pixels: by pydicom, or by imagecodecs for JPEG Lossless, JPEG-LS, 12-bit JPEG and odd JPEG 2000."""
     from pydicom.pixels import pixel_array
 
-    codec = LOSSLESS.get(data.file_meta.TransferSyntaxUID)
-    if codec is None or (codec == "jpeg8" and data.BitsStored <= 8):
-        try:
-            return pixel_array(data)
-        except (RuntimeError, NotImplementedError) as error:
-            what = f"holds {data.file_meta.TransferSyntaxUID.name} that cannot be decoded"
-            raise ImageFileError(f"{path} {what}; copy it again, or save it uncompressed") from error
+    codec = CODECS.get(data.file_meta.TransferSyntaxUID)
+    try:
+        if codec in (None, "jpeg2k") or (codec == "jpeg8" and data.BitsStored <= 8):
+            try:
+                return pixel_array(data)
+            except RuntimeError:  # Pillow refuses JPEG 2000 whose tiles come in more parts than they announce
+                if codec != "jpeg2k":
+                    raise
+        return _decoded(data, codec)
+    except (RuntimeError, NotImplementedError) as error:
+        what = f"holds {data.file_meta.TransferSyntaxUID.name} that cannot be decoded"
+        raise ImageFileError(f"{path} {what}; copy it again, or save it uncompressed") from error
+
+
+def _decoded(data: Any, codec: str) -> np.ndarray:
+    """Stored pixels by imagecodecs."""
     import imagecodecs
+    from pydicom.encaps import generate_frames
 
     decode = getattr(imagecodecs, f"{codec}_decode")
     frames = [decode(frame) for frame in generate_frames(data.PixelData, number_of_frames=_count(data))]
