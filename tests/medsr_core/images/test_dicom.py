@@ -216,6 +216,24 @@ def test_lossless_jpeg_and_jpeg_ls(tmp_path: Path, syntax: str, encode: Any, fra
     np.testing.assert_allclose(low + (high - low) * stack.pixels[:, 0].double().numpy(), pixels, atol=1e-2)
 
 
+def test_colours_of_jpeg_ls_become_rgb(tmp_path: Path) -> None:
+    """YBR_FULL (PS3.3 C.7.6.3.1.2): pure red is (76, 85, 255), and gray has 128 twice."""
+    ybr = np.tile(np.array([[76, 85, 255], [100, 128, 128]], np.uint8), (4, 1)).reshape(4, 2, 3)
+    data = source(ybr, "RGB")
+    data.PhotometricInterpretation = "YBR_FULL"
+    data.PixelData = encapsulate([imagecodecs.jpegls_encode(ybr)])
+    data.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.80")
+    data["PixelData"].VR = "OB"
+    red, gray = read(saved(tmp_path / "a.dcm", data)).pixels[0, :, 0].T * 255
+    np.testing.assert_allclose(red, [255, 0, 0], atol=1.5)
+    np.testing.assert_allclose(gray, [100, 100, 100], atol=1.5)
+
+
+def test_an_intercept_without_a_slope_counts(tmp_path: Path) -> None:
+    low, high = read(saved(tmp_path / "a.dcm", source(RescaleIntercept=-1000))).value_range
+    assert (low, high) == (-1000, int(RAMP.max()) - 1000)
+
+
 def test_jpeg_of_12_bits(tmp_path: Path) -> None:
     """Process 4: values up to 4095 come back within the loss of the best quality."""
     data = source()
