@@ -5,7 +5,7 @@ Against SRGAN it changes six things. Each is an argument, so that an ablation ca
 
 ===================  =============================================================================================
 multi_scale          three shallow branches, kernels 3, 5 and 7, two residual blocks each, concatenated
-two_step             x2 in the middle of the network and x2 at its end, instead of x4 at the end
+two_step             x2 in the middle of the network and x2 at its end, instead of both x2 at the end
 third_stage          three more residual blocks, between the two upscaling steps
 skips                long skips over the deep and third stages; in the discriminator, skips against vanishing gradients
 extra_depth          more convolutions in the discriminator
@@ -96,7 +96,9 @@ class Generator(nn.Module):
         self.third = nn.Sequential(
             *(ResidualBlock(between, norm=norm) for _ in range(3)), conv(between, between, 3), *normalise(between, norm)
         ) if third_stage else None  # fmt: skip
-        self.second_up = SubPixel(between, tail, factor=2 if two_step else 4)
+        self.second_up = (
+            SubPixel(between, tail) if two_step else nn.Sequential(SubPixel(width, tail), SubPixel(tail, tail))
+        )
         self.last = conv(tail, channels, 9)  # reconstruction
         if residual:
             start_at_zero(self.last)

@@ -104,9 +104,9 @@ class ResidualBlock(nn.Module):
 class SubPixel(nn.Module):
     """Twice the size: k3n256s1, four feature maps woven into one (Shi et al. 2016), PReLU."""
 
-    def __init__(self, width: int, out: int, *, factor: int = 2):
+    def __init__(self, width: int, out: int):
         super().__init__()
-        self.layers = nn.Sequential(conv(width, out * factor**2, 3), nn.PixelShuffle(factor), nn.PReLU())
+        self.layers = nn.Sequential(conv(width, 4 * out, 3), nn.PixelShuffle(2), nn.PReLU())
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) -> (B, 4 out, h, w) -> (B, out, 2h, 2w)."""

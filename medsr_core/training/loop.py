@@ -33,8 +33,7 @@ from medsr_core.measures.metrics import psnr
 from medsr_core.networks import enhancenet, esrgan, features
 from medsr_core.seeds import mix
 from medsr_core.training import losses
-from medsr_core.training.batches import Batches
-from medsr_core.training.patches import Patches
+from medsr_core.training.patches import Batches, Patches, killed_is_said
 from medsr_core.training.players import State, TrainingError
 from medsr_core.training.run import Run
 
@@ -42,8 +41,10 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Report = Callable[[int, dict[str, float]], None]
+LAZY = 8  # R1 is reckoned every so many steps and weighs as many times more (Karras et al. 2020, appendix B: 16)
 
 
+@killed_is_said()
 def train(
     run: Run,
     sources: Sequence[Iterable[Tensor]],
@@ -72,7 +73,7 @@ def train(
 
     Raises
     ------
-    TrainingError : NaN or exploding loss; a checkpoint of another run
+    TrainingError : NaN or exploding loss; a checkpoint of another run; a process that makes batches was killed
     ValueError : arguments or images that do not fit
     """
     checkpoint = Path(folder) / "checkpoint.safetensors"
@@ -91,30 +92,31 @@ def train(
     batches = Batches(run, patches, alpha_bar, rank=fabric.global_rank, world=fabric.world_size)
 
     identity = {**run.identity(), "arguments": _plain(generator.arguments), "images": len(patches)}
-    before = state.restore(checkpoint, identity) if resume else {"step": 0, "recent": []}
-    done, recent = before["step"], before["recent"]
-    clock = Clock(run, fabric, before.get("seconds", 0.0))
+    before: dict[str, Any] = state.restore(checkpoint, identity) if resume else {"step": 0, "recent": []}
+    done, recent, spent = before["step"], before["recent"], before.get("seconds", 0.0)
     if not resume and checkpoint.exists():
         raise TrainingError(f"{checkpoint} exists: give resume=True to go on from it, or another folder")
 
+    began, total = time.monotonic() - spent, run.total(done, spent)
     steps = range(done, sys.maxsize if run.minutes else run.steps)
     for step, batch in zip(steps, batches.feed(steps, fabric.device), strict=False):
         torch.manual_seed(mix(run.seed, step))  # whatever is random in a step depends on (seed, step) alone
-        state.set_rate(run.rate_at(step, clock.steps(step)))
-        values = take(*batch)
+        state.set_rate(run.rate_at(step, total), run.opponent_rate)
+        values = take(step, *batch)
         recent = _still_sane(recent, values, step, checkpoint)
         state.average.update_parameters(state.generator)
-        done = step + 1
-        last = done >= clock.steps(done)
-        if done % run.every == 0 or last:
+        done, spent = step + 1, time.monotonic() - began
+        if run.minutes:  # the first process's clock counts for all
+            total = fabric.broadcast(run.total(done, spent))
+        if done % run.every == 0 or done >= total:
             if len(validation):
                 values["psnr"] = validate(state.average.module, validation)
             if fabric.is_global_zero:
-                state.save(checkpoint, {**identity, "step": done, "recent": recent, "seconds": clock.seconds})
+                state.save(checkpoint, {**identity, "step": done, "recent": recent, "seconds": spent})
             fabric.barrier()
         if report and fabric.is_global_zero:
             report(done, values)
-        if last:
+        if done >= total:
             break
 
     result = copy.deepcopy(generator).cpu().eval().requires_grad_(False)
@@ -123,26 +125,6 @@ def train(
         told = {"method": run.method, "steps": done, "seed": run.seed, "recipe": run.recipe(), **(about or {})}
         networks.save(result, Path(folder) / "generator.safetensors", **told)
     return result
-
-
-class Clock:
-    """How many steps a run has in all: those it was told, or as many as its minutes will give at the pace so far.
-
-    seconds : spent before and since
-    """
-
-    def __init__(self, run: Run, fabric: Fabric, spent: float):
-        self.run, self.fabric, self.start = run, fabric, time.monotonic() - spent
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def steps(self, done: int) -> float:
-        """Steps in all, seen after `done` steps; the same in all processes. Once the time is over, `done` or less."""
-        if self.run.minutes is None:
-            return self.run.steps
-        return float(self.fabric.broadcast(done * 60 * self.run.minutes / self.seconds)) if done else math.inf
 
 
 def _generator(run: Run, start: networks.Network | None, resume: bool) -> networks.Network:
@@ -171,19 +153,19 @@ class _Step:
         strong = any(run.loss.get(name) for name in ("features", "squared features", "texture"))
         self.magnitudes = features.Magnitudes().to(fabric.device) if strong else None
 
-    def __call__(self, lr: Tensor, hr: Tensor, *noise: Tensor) -> dict[str, float]:
+    def __call__(self, step: int, lr: Tensor, hr: Tensor, *noise: Tensor) -> dict[str, float]:
         """The losses of the players, after each has taken its step on a batch of `Batches`."""
         fabric, state, run = self.fabric, self.state, self.run
         if run.about.stage == "denoising":
-            return _denoising_step(fabric, state, lr, hr, *noise, run.loss)
+            return _denoising_step(fabric, state, lr, hr, noise[0], noise[1], run.loss)
         if run.about.stage == "likelihood":
-            return _likelihood_step(fabric, state, lr, hr, *noise)
+            return _likelihood_step(fabric, state, lr, hr, noise[0])
         forward = state.generator.from_bicubic if run.about.sees == "bicubic" else state.generator
         with fabric.autocast():
             sr = forward(lr)
         values: dict[str, float] = {}
         if state.discriminator is not None:
-            values["discriminator"] = self._discriminate(sr.detach(), hr)
+            values = self._discriminate(sr.detach(), hr, step)
         return values | self._generate(sr, hr)
 
     def _generate(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
@@ -215,15 +197,18 @@ class _Step:
         total = _update(fabric, loss, state.generator, state.optimisers["generator"])
         return {"generator": total, **{name: value.item() for name, value in parts.items()}}
 
-    def _discriminate(self, sr: Tensor, hr: Tensor) -> float:
+    def _discriminate(self, sr: Tensor, hr: Tensor, step: int) -> dict[str, float]:
         """Tell HR from SR better; SR comes without its history, so the generator is left alone."""
-        fabric, opponent = self.fabric, self.state.discriminator
+        fabric, opponent, terms = self.fabric, self.state.discriminator, self.run.loss
         assert opponent is not None
-        relativistic = self.run.loss.get("relativistic")
-        judge = esrgan.relativistic_discriminator if relativistic else losses.discriminator
+        judge = esrgan.relativistic_discriminator if terms.get("relativistic") else losses.discriminator
         with fabric.autocast():
-            real, fake = opponent(hr), opponent(sr)
-        return _update(fabric, judge(real.float(), fake.float()), opponent, self.state.optimisers["discriminator"])
+            real, fake = opponent(hr).float(), opponent(sr).float()
+        loss = judge(real, fake)
+        if terms.get("r1") and step % LAZY == 0:
+            loss = loss + LAZY * terms["r1"] * losses.r1(opponent, hr)
+        _update(fabric, loss, opponent, self.state.optimisers["discriminator"])
+        return {"discriminator": judge(real, fake).item(), "accuracy": losses.accuracy(real, fake)}
 
 
 def _denoising_step(

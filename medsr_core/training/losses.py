@@ -1,6 +1,6 @@
 """What the generators are trained for: pixels, features, textures, and fooling a discriminator.
 
-SRGAN's generator minimises  perceptual + 1e-3 adversarial  (Ledig et al. 2017, eq. 3): the distance of VGG19's
+SRGAN's generator minimises  features + 1e-3 adversarial  (Ledig et al. 2017, eq. 3): the squared distance of VGG19's
 features, and -log D(G(LR)) (eq. 6). The medical GAN adds "an extra loss term"; ours is the pixel error.
 ESRGAN minimises  features + 5e-3 relativistic + 1e-2 pixel  (`networks.esrgan`), EnhanceNet's PAT
 features + adversarial + texture  (`networks.enhancenet`).
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from medsr_core import diffusion
 from medsr_core.degradation import bicubic
@@ -59,6 +59,21 @@ def discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """-log D(HR) - log(1 - D(G(LR))), mean over the batch (eq. 2), from logits. 2 log 2 = 1.39 for a coin."""
     truth = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
     return truth + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+
+
+def r1(judge: nn.Module, hr: Tensor) -> Tensor:
+    """1/2 |slope of D at HR|^2, mean over the batch (Mescheder et al. 2018, eq. 9): D may not be steep at true images.
+
+    A steep D is sure of everything and tells the generator nothing; with this term the game settles.
+    """
+    hr = hr.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(judge(hr).sum(), hr, create_graph=True)
+    return slope.square().sum((1, 2, 3)).mean() / 2
+
+
+def accuracy(real: Tensor, fake: Tensor) -> float:
+    """Share of the images that D takes for what they are, from logits: 1/2 is a coin."""
+    return ((real > 0).float().mean() + (fake <= 0).float().mean()).item() / 2
 
 
 def features(sr: list[Tensor], hr: list[Tensor], *, kind: str = "l1") -> Tensor:

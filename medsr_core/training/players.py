@@ -39,10 +39,11 @@ class State:
         self.optimisers = {name: torch.optim.Adam(p.parameters()) for name, p in players.items() if p is not None}
         self.modules = {"average": self.average} | {name: p for name, p in players.items() if p is not None}
 
-    def set_rate(self, rate: float) -> None:
-        """Both players learn at the same rate."""
-        for optimiser in self.optimisers.values():
-            optimiser.param_groups[0]["lr"] = rate
+    def set_rate(self, rate: float, opponent_rate: float | None = None) -> None:
+        """Both players learn at the same rate, unless the discriminator has its own."""
+        for name, optimiser in self.optimisers.items():
+            own = opponent_rate if name == "discriminator" else None
+            optimiser.param_groups[0]["lr"] = own or rate
 
     def save(self, path: Path, header: dict[str, Any]) -> None:
         """Write everything to one file, all or nothing."""

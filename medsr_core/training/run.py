@@ -52,13 +52,15 @@ class Run:
     network: Mapping[str, Any] = _option(dict, "Further arguments of the network's class.", command=False)
     opponent: Mapping[str, Any] = _option(dict, "Arguments of the discriminator's class.", command=False)
     terms: Mapping[str, float] = _option(
-        dict, "Weights of the loss's terms: pixel (L1), mse, perceptual, adversarial; measured (of sr3: extra weight "
+        dict, "Weights of the loss's terms: pixel (L1), mse, squared features, perceptual, adversarial, r1 (of the "
+        "discriminator), and those of ESRGAN, EnhanceNet and SRFlow; measured (of sr3: extra weight "
         "of errors that contradict LR). Empty: the method's.", command=False,
     )  # fmt: skip
     batch: int = _option(16, "Patches per step, over all processes.", min=1)
     patch: int = _option(96, "HR pixels along a side.", min=16)
     upright: bool = _option(False, "Flip patches left to right only, never turn them: for faces and photographs.")
     rate: float | None = _option(None, "Learning rate. [default: 1e-3, or 1e-4 against a discriminator]", above=0)
+    opponent_rate: float | None = _option(None, "The discriminator's own rate. [default: the generator's]", above=0)
     warm_up: int = _option(50, "Steps on which the rate rises, at most a tenth of all.", min=0)
     average: float = _option(0.999, "Share of the moving average that survives a step.", min=0, below=1)
     blur: float = _option(
@@ -96,6 +98,12 @@ class Run:
         """Weights of the loss's terms."""
         return dict(self.terms or self.about.loss)
 
+    def total(self, done: int, seconds: float) -> float:
+        """Steps in all: as told, or as many as `minutes` give at the pace of those done in so many seconds."""
+        if self.minutes is None:
+            return self.steps
+        return done * 60 * self.minutes / seconds if done and seconds else math.inf
+
     def rate_at(self, step: int, steps: float) -> float:
         """Learning rate of a step of so many: constant in a game, otherwise on a cosine after a warm-up."""
         if self.about.opponent:
@@ -121,5 +129,5 @@ class Run:
 
 def cosine(rate: float, step: int, steps: float, warm_up: int = 50) -> float:
     """Learning rate: up over `warm_up` steps (at most a tenth of all), then down to zero on a cosine (ours)."""
-    warm = min(warm_up, steps // 10) + 1
+    warm = min(warm_up, steps / 10) // 1 + 1
     return rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))

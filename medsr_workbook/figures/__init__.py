@@ -1,6 +1,6 @@
-"""The workbook's figures: general ones (`base`), and those of diffusion, of perception, of stability, of the rivals."""
+"""The workbook's figures: general ones (`base`), and those of games, diffusion, perception, stability, the rivals."""
 
-from medsr_workbook.figures import diffusion, perception, rivals, stability
+from medsr_workbook.figures import diffusion, games, perception, rivals, stability
 from medsr_workbook.figures.base import (
     COLOURS,
     MARKERS,
@@ -9,7 +9,6 @@ from medsr_workbook.figures.base import (
     Box,
     box_at,
     curves,
-    game,
     images,
     intervals,
     magnifier,
@@ -19,6 +18,6 @@ from medsr_workbook.figures.base import (
 )
 
 __all__ = [
-    "COLOURS", "MARKERS", "STYLE", "WIDTH", "Box", "box_at", "curves", "diffusion", "game", "images", "intervals",
+    "COLOURS", "MARKERS", "STYLE", "WIDTH", "Box", "box_at", "curves", "diffusion", "games", "images", "intervals",
     "magnifier", "matrix", "perception", "png", "rivals", "show", "stability",
 ]  # fmt: skip

@@ -82,13 +82,13 @@ def images(
             axes.set_axis_off()
         for i, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
             axes = grid[i // columns * bands, i % columns]
-            drawn = _draw(axes, tensor, signed)
+            drawn = draw(axes, tensor, signed)
             axes.set_title(name)
             if box:
                 # every picture shows the same region, whatever its number of pixels
                 mine = _scaled(box, tensor.shape[-1] / width)
                 _mark(axes, mine)
-                _draw(grid[i // columns * bands + 1, i % columns], _crop(tensor, mine), signed)
+                draw(grid[i // columns * bands + 1, i % columns], crop(tensor, mine), signed)
         if signed is not None:
             figure.colorbar(drawn, ax=grid, shrink=0.7, pad=0.01, label=unit)
     return figure
@@ -103,7 +103,7 @@ def magnifier(hr: Tensor, answers: Mapping[str, Tensor], box: Box, *, columns: i
         figure.set_layout_engine("constrained")
         left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(0.34, 0.66))[0]
         axes = left.subplots()
-        _draw(axes, hr, None)
+        draw(axes, hr)
         _mark(axes, box)
         axes.set_title("where you look")
         axes.set_axis_off()
@@ -111,7 +111,7 @@ def magnifier(hr: Tensor, answers: Mapping[str, Tensor], box: Box, *, columns: i
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, (name, answer) in zip(grid.flat, answers.items(), strict=False):
-            _draw(axes, _crop(answer, _scaled(box, answer.shape[-1] / width)), None)
+            draw(axes, crop(answer, _scaled(box, answer.shape[-1] / width)))
             axes.set_title(name)
     return figure
 
@@ -183,23 +183,8 @@ def matrix(operator: Any, n: int) -> Figure:
     return figure
 
 
-def game(snapshots: Sequence[Any]) -> Figure:
-    """Snapshots of `toys.ring.play` side by side: true modes, generated points, the discriminator's belief."""
-    from medsr_workbook.toys.ring import centres
-
-    with rc_context(STYLE):
-        cell = min(WIDTH / len(snapshots), 3.4)
-        figure = Figure((cell * len(snapshots), cell + 0.3), layout="constrained")
-        for axes, snapshot in zip(figure.subplots(1, len(snapshots), squeeze=False)[0], snapshots, strict=True):
-            belief = snapshot.belief.numpy()
-            axes.imshow(belief, cmap="PuOr", vmin=0, vmax=1, alpha=0.6, extent=(-3, 3, -3, 3), origin="lower")
-            axes.scatter(*centres().T.numpy(), s=120, facecolors="none", edgecolors="black")
-            axes.scatter(*snapshot.points.T.numpy(), s=4, color=COLOURS[1])
-            axes.set(title=f"step {snapshot.step}", xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
-    return figure
-
-
-def _draw(axes: Axes, image: Tensor, signed: float | None) -> Any:
+def draw(axes: Axes, image: Tensor, signed: float | None = None) -> Any:
+    """The first of (B, C, H, W) images, pixel by pixel; `signed` as in `images`."""
     pixels = image[0].detach().cpu().float()
     if signed is not None:
         return axes.imshow(pixels.mean(0).numpy(), cmap="RdBu_r", vmin=-signed, vmax=signed, interpolation="nearest")
@@ -220,7 +205,8 @@ def _scaled(box: Box, scale: float) -> Box:
     return row, column, max(height, 1), max(width, 1)
 
 
-def _crop(image: Tensor, box: Box) -> Tensor:
+def crop(image: Tensor, box: Box) -> Tensor:
+    """What lies in the box."""
     row, column, height, width = box
     return image[..., row : row + height, column : column + width]
 

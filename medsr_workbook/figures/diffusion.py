@@ -21,7 +21,7 @@ from torch import Tensor
 from medsr_core.diffusion import snr
 from medsr_core.measures.intervals import Interval
 from medsr_core.networks.sr3 import Attention, UNet
-from medsr_workbook.figures.base import COLOURS, MARKERS, STYLE, WIDTH, _draw
+from medsr_workbook.figures.base import COLOURS, MARKERS, STYLE, WIDTH, draw
 
 
 def decibels(noise_level: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def noised(y: Tensor, alpha_bar: Tensor, t: int) -> Figure:
     with rc_context(STYLE):
         figure = Figure((WIDTH, 3.3), layout="constrained")
         picture, histogram, curve = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
-        _draw(picture, (y + 1) / 2, None)
+        draw(picture, (y + 1) / 2)
         picture.set_title(f"y_t at t = {t}: g = {g:.3g}")
         picture.set_axis_off()
         edges = np.linspace(-4, 4, 81)

@@ -12,7 +12,7 @@ from torch import Tensor
 from medsr_core.networks import enhancenet
 from medsr_core.networks.features import Magnitudes
 from medsr_core.networks.pulse import Found
-from medsr_workbook.figures.base import COLOURS, STYLE, WIDTH, Box, _draw, _mark, images
+from medsr_workbook.figures.base import COLOURS, STYLE, WIDTH, Box, _mark, draw, images
 
 # Boxes: name -> (column, row, words, kind). Kinds: an image, a network, a teacher that is only there while training.
 # Arrows: (from, to, words). Rows grow downwards.
@@ -106,7 +106,7 @@ def grams(pictures: Mapping[str, Tensor], matrices: Mapping[str, Tensor], box: B
         figure = Figure((WIDTH, 5.2), layout="constrained")
         grid = figure.subplots(2, len(pictures), height_ratios=(1.25, 1))
         for above, below, (name, picture) in zip(*grid, pictures.items(), strict=True):
-            _draw(above, picture, None)
+            draw(above, picture)
             _mark(above, box)
             above.set_title(name)
             above.set_axis_off()

@@ -19,7 +19,7 @@ from torch import Tensor
 from medsr_core.measures.intervals import Interval
 from medsr_core.measures.lesions import Place
 from medsr_core.measures.stability import Reliability
-from medsr_workbook.figures.base import COLOURS, MARKERS, STYLE, WIDTH, Box, _crop, _draw
+from medsr_workbook.figures.base import COLOURS, MARKERS, STYLE, WIDTH, Box, crop, draw
 
 
 def heatmap(table: Mapping[str, Mapping[str, Interval]], *, label: str, limit: float) -> Figure:
@@ -145,7 +145,7 @@ def findings(pictures: Mapping[str, tuple[Tensor, Sequence[Place], Sequence[Plac
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, (name, (image, found, missed)) in zip(grid.flat, pictures.items(), strict=False):
-            _draw(axes, _crop(image, (row, column, height, width)), None)
+            draw(axes, crop(image, (row, column, height, width)))
             axes.set_title(name)
             for places, line, colour in ((found, "-", "#F0E442"), (missed, ":", COLOURS[5])):
                 _circles(axes, [(r - row, c - column) for r, c in places], line, colour)

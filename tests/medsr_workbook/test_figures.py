@@ -95,8 +95,8 @@ def test_matrix_shows_the_operator():
 
 def test_game_draws_points_and_belief():
     snapshots = list(ring.play(2, every=2))
-    axes = figures.game(snapshots).axes
-    assert [each.get_title() for each in axes] == ["step 0", "step 2"]
+    axes = figures.games.points(snapshots).axes
+    assert [each.get_title() for each in axes] == ["step 0", "step 2", ""]  # the last is the key
     assert np.allclose(axes[1].images[0].get_array(), snapshots[1].belief)
     assert np.allclose(axes[1].collections[1].get_offsets(), snapshots[1].points)
 

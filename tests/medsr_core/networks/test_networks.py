@@ -107,7 +107,12 @@ def test_each_change_of_the_generator_can_be_switched_off(change):
     assert kernels == ({3} if change == "multi_scale" else {3, 5, 7})
     assert (without.third is None) == (change == "third_stage")
     shuffles = [m.upscale_factor for m in without.modules() if isinstance(m, nn.PixelShuffle)]
-    assert shuffles == ([4] if change == "two_step" else [2, 2])
+    assert shuffles == [2, 2]
+    if without.third is not None:  # before both x2 steps, as SRGAN has them, or between them
+        seen = []
+        without.third.register_forward_hook(lambda m, i, o: seen.append(o.shape[-2:]))
+        without(x)
+        assert seen == [(9, 6) if change == "two_step" else (18, 12)]
 
 
 def test_without_skips_a_silent_deep_stage_forgets_the_image():

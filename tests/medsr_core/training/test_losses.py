@@ -32,6 +32,25 @@ def test_game_losses_are_the_papers_logarithms():
     assert losses.discriminator(torch.zeros(3, 1), torch.zeros(3, 1)).item() == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
+def test_r1_is_half_the_squared_slope_at_true_images_and_bends_the_judge():
+    judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    hr = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    weight = judge[1].weight
+    penalty = losses.r1(judge, hr)
+    assert penalty.item() == pytest.approx(weight.square().sum().item() / 2, rel=1e-6)  # slope w everywhere
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    torch.testing.assert_close(gradient, weight.detach())  # d (|w|^2 / 2) / dw
+
+    steep = losses.r1(lambda x: x.square().sum((1, 2, 3))[:, None], hr)  # slope 2 x
+    torch.testing.assert_close(steep, 2 * hr.square().sum((1, 2, 3)).mean())
+
+
+def test_accuracy_counts_both_kinds():
+    real, fake = torch.tensor([[1.0], [2.0], [-1.0], [3.0]]), torch.tensor([[-1.0], [-2.0], [0.5], [1.0]])
+    assert losses.accuracy(real, fake) == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert losses.accuracy(fake, real) == pytest.approx((2 / 4 + 1 / 4) / 2)
+
+
 def test_relativistic_losses_are_the_papers_logarithms():
     """Against numpy's logaddexp: -log sigmoid(z) = logaddexp(0, -z). BasicSR halves the sum, so log 2 for a coin."""
     real, fake = np.array([2.0, 0.5, -0.3]), np.array([-1.0, 0.3, 0.1])
