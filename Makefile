@@ -2,7 +2,7 @@
 # Every path is relative and every tool is run through .venv/bin/python, so the folder may have a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup workbook student lab slides test quick bench notebooks clean
+.PHONY: help setup workbook student lab slides site test quick bench notebooks clean
 SHELL := /bin/sh
 
 PY := .venv/bin/python
@@ -65,6 +65,20 @@ lab: .venv/.installed $(filter student,$(EDITION))  ## open the student's editio
 slides: .venv/.installed  ## slides of all notebooks, in build/slides/: HTML files for any browser, without a network
 	@$(PY) -m medsr_workbook.slides
 
+# student: without the lecturer's guide and the solutions
+site: EDITION = lecturer
+site: .venv/.installed .venv-site/.installed  ## the workbook as a web site, in build/site/: searchable, without a network (EDITION=student: to hand out)
+	@rm -rf build/pages build/doctrees build/site
+	@$(PY) -m medsr_workbook.site --edition $(EDITION)
+	@PYTHONPATH=.venv-site $(PY) -m sphinx -W --keep-going -q -c docs -d build/doctrees build/pages build/site
+	@echo "open build/site/index.html"
+
+# A folder of packages that only the site needs, beside those of .venv
+.venv-site/.installed: requirements-site.lock
+	@rm -rf .venv-site
+	@$(PIP) install --quiet --no-deps --target .venv-site --requirement requirements-site.lock
+	@touch .venv-site/.installed
+
 test: .venv/.installed  ## everything that must hold: style, types, tests, and every notebook's stored output
 	@$(say) "test 1/4: ruff"
 	@$(PY) -m ruff check .
@@ -94,5 +108,5 @@ notebooks: .venv/.installed  ## re-execute the notebooks in place and store thei
 	@$(PY) -m medsr_workbook.runner refresh
 
 clean:  ## remove .venv and caches; your results in runs/ and what you wrote in build/student/ stay
-	@rm -rf .venv .coverage build/bdist* build/lib build/slides *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-site .coverage build/bdist* build/lib build/slides build/pages build/doctrees build/site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	@find medsr_core medsr_workbook data_fetch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -61,6 +62,7 @@ def folder_set(path: Path, split: str, limit: int | None = None) -> ImageSet:
     if single and looks[path] is None:
         looks[path] = tuple(range(len(_opened(path))))
     _warn(path, looks)
+    _warn_of_series(path, [file for file in looks if isinstance(looks[file], tuple) and file.parent == path])
 
     entries = [
         Entry(_name(file, path, index, len(look) > 1), subjects.get(file, _stem(file)), partial(_scan, file, index))
@@ -181,6 +183,26 @@ def _warn(path: Path, looks: dict[Path, _Look]) -> None:
         warnings.warn(f"skipped: {error}", stacklevel=4)
     if masks:
         warnings.warn(f"skipped {masks} label masks in {path} (two values only, or named so)", stacklevel=4)
+
+
+def _warn_of_series(path: Path, files: list[Path]) -> None:
+    """Say so if DICOM files that count as subjects of their own are of fewer patients, or of several series."""
+    import pydicom
+
+    tags = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"]
+    scans = [file for file in files if images.kind_of(file) == "DICOM"]
+    headers = [pydicom.dcmread(scan, force=True, stop_before_pixels=True, specific_tags=tags) for scan in scans]
+    patients = {header.get("PatientID") or header.get("StudyInstanceUID") for header in headers}
+    if len(patients) == len(headers):
+        return
+    names = [f"{h.get('SeriesNumber')} {h.get('SeriesDescription') or h.get('Modality')}" for h in headers]
+    series = Counter(zip((str(h.get("SeriesInstanceUID")) for h in headers), names, strict=True))
+    listed = ", ".join(f"{name}: {count} files" for (_, name), count in series.items())
+    warnings.warn(
+        f"{path}: {len(headers)} DICOM files of {len(patients)} patient(s) count as {len(headers)} subjects, all "
+        f"series together ({listed}); put each patient's files into a folder of their own, only of the series you mean",
+        stacklevel=3,
+    )
 
 
 def _nothing(path: Path, looks: dict[Path, _Look]) -> str:

@@ -1,4 +1,4 @@
-"""What every source of images hands over: an `ImageSet`, a lazy sequence of `Scan`s."""
+"""What every source of images hands over: an `ImageSet`, a lazy sequence of scans (`Scan`)."""
 
 from __future__ import annotations
 

@@ -10,20 +10,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """What a parameter may be: in words, and as a test."""
+    """What a parameter may be: in words, as a test, and the values at its ends, with which a notebook must run."""
 
     allowed: str
     holds: Callable[[Any], bool]
+    ends: tuple[Any, ...] = ()
 
 
 def one_of(*values: Any) -> Rule:
     """Rule: the parameter is one of these values."""
-    return Rule(f"one of {', '.join(map(repr, values))}", lambda value: value in values)
+    return Rule(f"one of {', '.join(map(repr, values))}", lambda value: value in values, values)
 
 
 def between(low: float, high: float) -> Rule:
     """Rule: the parameter is a number from low to high, both allowed."""
-    return Rule(f"from {low:g} to {high:g}", lambda value: low <= value <= high)
+    return Rule(f"from {low:g} to {high:g}", lambda value: low <= value <= high, (low, high))
 
 
 A_DATA_SET = Rule("the name of a data set or a path to your own images", bool)

@@ -1,13 +1,15 @@
-"""What exported pages need that nbconvert does not do: pictures with their alternative texts, panels as pictures.
+"""What exported pages need: pictures with their alternative texts, panels as pictures, changes of text but not of code.
 
-`Described` is a preprocessor for nbconvert. The runner and the slides use it, and `make setup` puts it into the
-environment's configuration (etc/jupyter/jupyter_nbconvert_config.json), so that `jupyter nbconvert --to html` and
-JupyterLab's File > Save and Export use it as well.
+`Described` is a preprocessor for nbconvert, which forgets both. The runner and the slides use it, and `make setup` puts
+it into the environment's configuration (etc/jupyter/jupyter_nbconvert_config.json), so that JupyterLab's File > Save
+and Export and `jupyter nbconvert --to html` use it as well.
 """
 
 from __future__ import annotations
 
 import html
+import re
+from collections.abc import Callable
 from typing import Any
 
 from nbconvert.preprocessors import Preprocessor
@@ -23,12 +25,23 @@ class Described(Preprocessor):
         """Replace the pictures and panels among a cell's outputs by HTML."""
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
-            live = WIDGET in data or "needs a running kernel]" in data.get("text/plain", "")
+            live = is_panel(data)
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if live or ("image/png" in data and alt):
                 output["data"] = {"text/html": picture(data["image/png"], alt) if "image/png" in data else ""}
                 output["data"]["text/html"] += NOTE if live else ""
         return cell, resources
+
+
+def is_panel(data: dict[str, str]) -> bool:
+    """Is an output with this data (MIME type -> content) a panel of sliders?"""
+    return WIDGET in data or "needs a running kernel]" in data.get("text/plain", "")
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """Markdown whose prose has been changed, and whose code has not."""
+    parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)
+    return "".join(part if i % 2 else change(part) for i, part in enumerate(parts))
 
 
 def picture(png: str, alt: str | None) -> str:

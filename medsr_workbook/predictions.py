@@ -146,3 +146,19 @@ def check_lines(guess: float, tv: Mapping[float, float], network: float) -> None
     if enough == 0:
         praise = "Here total variation needs no further line: what the network has learned is of no use for this D."
     _number(guess, enough, 0.04, mistakes, otherwise, praise)
+
+
+def check_purchase(guess: str, points: Mapping[str, float]) -> None:
+    """Notebook 12: which of four ways to spend the budget earns most; `points` by way, as measured there."""
+    mistakes = {
+        "finer": "Half the factor is four times the pixels. But something else earns more here: which one, and why?",
+        "network": "It has seen other heads, not this lesion: it finds more than bicubic, and invents some. What was "
+                   "*measured* of the lesions stayed the same.",
+        "lines": "A fifth of the outer lines helps, since it measures detail. Does anything else measure more of it?",
+        "contrast": "The guide knows edges of another image, and half of the lesions. But what is forced to explain a "
+                    "noisy LR image explains its noise, too.",
+    }  # fmt: skip
+    praise = "More was measured of the lesions. What a method believes cannot replace that."
+    if (best := max(mistakes, key=lambda name: points[name])) == "network":
+        praise = "On these images knowing more earns more than measuring more. How many cases is that from?"
+    _choice(guess, best, list(mistakes), mistakes, praise)

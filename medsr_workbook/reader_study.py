@@ -12,12 +12,16 @@ read the folder. The buttons are in `reader_widgets`. `simulate` stands in for a
 
 from __future__ import annotations
 
+import getpass
 import itertools
 import json
 import math
+import platform
 import re
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,12 +80,29 @@ def _check_enough(methods: Sequence[str], images: int, count: int) -> None:
         raise ValueError(f"{len(methods)} methods, {images} images, {count} questions: at least one of each, please")
 
 
+def place(answers: str | Path, student: str, *setting: Any) -> Path:
+    """The class's folder; or, if `answers` is empty, one that stays, with all answers, until this kernel ends.
+
+    setting : what the questions depend on (data, seed, ...): with another one, other questions are answered elsewhere
+
+    Raises ValueError for a student called "me" in a class's folder: so is everybody who gave no name.
+    """
+    if answers and student == "me":
+        raise ValueError('student is "me", as everybody is at first; in a folder for the class, take a nickname')
+    return Path(answers or _scratch(*setting).name)
+
+
+@cache
+def _scratch(*setting: Any) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory()
+
+
 class Sheet:
     """One student's answers to one experiment, in a file that is replaced in one go after every answer.
 
     Opened again it goes on after the last answer. Raises ValueError for a name that is no file name, or if the file
-    holds answers to other questions; `answer` also if the file has got answers elsewhere since (a second tab, two
-    students of one name).
+    holds answers to other questions, or of a student of the same name elsewhere (another computer or account); `answer`
+    also if the file has got answers since (a second tab).
     """
 
     def __init__(self, folder: str | Path, student: str, questions: Sequence[Question]):
@@ -97,6 +118,8 @@ class Sheet:
         if not self.path.exists():
             return []
         stored = _read(self.path)
+        if stored.get("at", _here()) != _here():
+            raise ValueError(f"{self.path} is of another student called {self.student}; take another nickname")
         if stored["questions"] != self.questions:
             raise ValueError(f"{self.path} answers other questions; take another name, or delete the file")
         return list(stored["answers"])
@@ -117,9 +140,14 @@ class Sheet:
         if len(self._stored()) > len(self.answers):
             raise ValueError(f"{self.path} has newer answers; run the cell again to go on after them")
         answers = [*self.answers, {"answer": value, "seconds": seconds and round(seconds, 2)}]
-        stored = {"student": self.student, "questions": self.questions, "answers": answers}
+        stored = {"student": self.student, "at": _here(), "questions": self.questions, "answers": answers}
         write_whole(self.path, json.dumps(stored, ensure_ascii=False))
         self.answers = answers  # only what is in the file counts as answered
+
+
+def _here() -> int:
+    """A number for this computer and account, to tell two students of one name apart; says nothing about either."""
+    return zlib.crc32(f"{getpass.getuser()}@{platform.node()}".encode())
 
 
 def _generator(student: str, seed: int) -> torch.Generator:

@@ -12,6 +12,7 @@ import html
 import io
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import nbformat
 
 from medsr_workbook import runner
 from medsr_workbook.editions import role, without_solutions
-from medsr_workbook.pages import picture
+from medsr_workbook.pages import outside_code, picture
 
 PLACE = Path("build/slides")
 WORDS = 90  # of text on a slide
@@ -96,8 +97,7 @@ def _shown(cell: Any) -> str:
 
 def formulas(text: str) -> str:
     """$…$ and $$…$$ as pictures with the source as alternative text, since MathJax would come from another host."""
-    parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)
-    return "".join(part if i % 2 else FORMULA.sub(_typeset, part) for i, part in enumerate(parts))
+    return outside_code(text, partial(FORMULA.sub, _typeset))
 
 
 def _typeset(found: re.Match[str]) -> str:

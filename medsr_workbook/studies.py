@@ -31,6 +31,11 @@ def middle(pixels: Tensor, side: int) -> Tensor:
     return pixels[..., top : top + side, left : left + side]
 
 
+def in_channels(pixels: Tensor, channels: int) -> Tensor:
+    """An image (B, C, H, W) with the channels of a network, 1 or 3: gray is repeated, colours are averaged."""
+    return pixels.mean(1, keepdim=True) if channels == 1 else pixels.expand(-1, channels, -1, -1)
+
+
 def short(row: Row, digits: int = 5) -> Row:
     """The row with its numbers, also those in lists, rounded to so many significant digits."""
 

@@ -21,7 +21,7 @@ SLOW = (
     "test_the_core_knows", "test_a_failing_notebook", "test_refresh_", "test_paper_sizes", "test_example",
     "test_packages_are_found", "test_float32_images_walk", "test_tv_finds", "test_a_batch_is_searched", "edition_runs",
     "test_figures", "test_the_one_call", "test_weights_are_listed", "test_natural_scene", "test_interpolated_weights",
-    "test_sets_of_images_move_away", "test_distance_grows",
+    "test_sets_of_images_move_away", "test_distance_grows", "test_a_notebook_runs_on", "test_cells_run_twice",
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def direct():
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-bench.lock"])
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-bench.lock", "requirements-site.lock"])
 def test_lock_is_exact(file):
     assert all(version_of(requirement) for requirement in locked(file).values())
 
@@ -54,7 +54,7 @@ def test_torch_is_the_release_that_was_asked_for():
 
 def test_lock_satisfies_every_range():
     assert {"test", "docs", "peers", "sweep"} <= set(PROJECT["optional-dependencies"])
-    known = locked() | locked("requirements-bench.lock")
+    known = locked() | locked("requirements-bench.lock") | locked("requirements-site.lock")
     everything = list(chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()))
     for requirement in map(Requirement, everything):
         assert version_of(known[canonicalize_name(requirement.name)]) in requirement.specifier, requirement
@@ -88,6 +88,21 @@ def test_lock_is_closed():
             assert other in known and version_of(known[other]) in needed.specifier, f"{name} needs {needed}"
 
 
+def test_lock_of_the_site_is_closed():
+    """Every requirement of its packages is locked there or in requirements.lock, nothing in both."""
+    place = ROOT / ".venv-site"
+    if not (place / ".installed").exists():
+        pytest.skip("needs the site's tools: make site")
+    base, own = locked(), locked("requirements-site.lock")
+    assert not set(base) & set(own)
+    found = {canonicalize_name(d.metadata["Name"]): d for d in metadata.distributions(path=[str(place)])}
+    assert {name: Version(d.version) for name, d in found.items()} == {n: version_of(r) for n, r in own.items()}
+    for requirement in (Requirement(line) for d in found.values() for line in d.requires or []):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            locked_one = (base | own)[canonicalize_name(requirement.name)]
+            assert version_of(locked_one) in requirement.specifier, requirement
+
+
 def test_this_environment_is_the_locked_one():
     wrong = {}
     for name, requirement in locked().items():
@@ -116,7 +131,16 @@ def test_python_range_is_one_and_holds_here():
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-bench.lock", "pyproject.toml", "Makefile", "README.md", ".ci/run"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements-bench.lock",
+        "requirements-site.lock",
+        "pyproject.toml",
+        "Makefile",
+        "README.md",
+        ".ci/run",
+    ],
 )
 def test_no_package_index_is_named(name):
     text = (ROOT / name).read_text()
@@ -126,7 +150,19 @@ def test_no_package_index_is_named(name):
 def test_makefile_and_readme_name_the_same_commands():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):.*## ", text, re.M))
-    assert {"help", "setup", "workbook", "student", "lab", "slides", "test", "bench", "notebooks", "clean"} <= targets
+    assert {
+        "help",
+        "setup",
+        "workbook",
+        "student",
+        "lab",
+        "slides",
+        "site",
+        "test",
+        "bench",
+        "notebooks",
+        "clean",
+    } <= targets
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / "README.md").read_text(), re.M))
     assert named <= targets, f"README names make targets that are not there: {named - targets}"
     assert {"workbook", "test", "lab"} <= named
@@ -137,7 +173,7 @@ def copy(tmp_path):
     """The Makefile's neighbourhood in a folder with a space in its path."""
     folder = tmp_path / "my work" / "medsr"
     folder.mkdir(parents=True)
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements.lock", "requirements-site.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     return folder
 
@@ -172,13 +208,32 @@ class TestMake:
         assert made not in lecturer and "/lab/tree/notebooks/00_" in lecturer
         assert "EDITION is student or lecturer" in make(copy, "-n", "lab", "EDITION=teacher").stderr
 
+    def test_site_gets_its_own_tools_first_and_only_once(self, copy):
+        (copy / ".venv").mkdir()
+        (copy / ".venv" / ".installed").touch()
+        made = make(copy, "-n", "site").stdout
+        assert "--target .venv-site" in made and "--edition lecturer" in made
+        (copy / ".venv-site").mkdir()
+        (copy / ".venv-site" / ".installed").touch()
+        again = make(copy, "-n", "site", "EDITION=student").stdout
+        assert "pip" not in again and "--edition student" in again and "-m sphinx -W" in again
+
     def test_clean_keeps_what_a_student_wrote(self, copy):
-        for name in ("build/student/00.ipynb", "build/lib/x.py", "build/slides/00.html", ".venv/x"):
+        for name in (
+            "build/student/00.ipynb",
+            "build/lib/x.py",
+            "build/slides/00.html",
+            "build/site/x.html",
+            ".venv/x",
+            ".venv-site/x",
+        ):
             (copy / name).parent.mkdir(parents=True)
             (copy / name).touch()
         make(copy, "clean")
         left = [path.name for path in copy.rglob("*") if path.is_file()]
-        assert sorted(left) == sorted(["Makefile", "requirements.lock", "pyproject.toml", "00.ipynb"])
+        assert sorted(left) == sorted(
+            ["Makefile", "requirements.lock", "requirements-site.lock", "pyproject.toml", "00.ipynb"]
+        )
 
     def test_changed_lock_sets_up_again(self, copy):
         stamp = copy / ".venv" / ".installed"

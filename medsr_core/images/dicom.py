@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ import torch
 
 from medsr_core.images.stack import Bands, ImageFileError, Stack, check_size, is_deep, range_of, to_stack
 
-LOSSLESS = {"1.2.840.10008.1.2.4.57": "ljpeg", "1.2.840.10008.1.2.4.70": "ljpeg",
-            "1.2.840.10008.1.2.4.80": "jpegls", "1.2.840.10008.1.2.4.81": "jpegls",
-            "1.2.840.10008.1.2.4.51": "jpeg8"}  # fmt: skip
+JPEGS = "1.2.840.10008.1.2.4."  # their transfer syntaxes begin so
+CODECS = {"51": "jpeg8", "57": "ljpeg", "70": "ljpeg", "80": "jpegls", "81": "jpegls", "90": "jpeg2k", "91": "jpeg2k"}
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MOST_BYTES = 2**32 - 2  # of uncompressed pixels (PS3.5 7.1)
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -42,15 +42,13 @@ def read(path: Path) -> Stack:
     padded = None if colour else _padding(data, array)
     header.padded = padded  # a plain attribute: `write` puts the padding back
 
-    slope, intercept = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
     own = [_rescale(data, frame) for frame in range(len(array))]
+    slope, intercept = own[0]
     known: dict[str, Any] = {"spacing": _spacing(data, path), "dtype": array.dtype.name, "header": header}
     if "ModalityLUTSequence" in data or len(set(own)) > 1:  # values that no one slope gives back
         values = apply_modality_lut(array, data) if "ModalityLUTSequence" in data else array
         values = values.astype(np.float64) * [[[[m]]] for m, _ in own] + [[[[b]]] for _, b in own]
         known["dtype"], array, slope, intercept = "float32", values, 1.0, 0.0
-    elif own[0] != (1.0, 0.0):
-        slope, intercept = own[0]
     if colour or array.dtype == np.uint8:
         known["value_range"] = (0.0, float(2**bits - 1))
     else:
@@ -87,22 +85,26 @@ def _opened(path: Path) -> Any:
 
 
 def _stored(data: Any, path: Path) -> np.ndarray:
-    """Stored pixels: by pydicom, or by imagecodecs for JPEG Lossless, JPEG-LS and 12-bit JPEG."""
-    from pydicom.encaps import generate_frames
-    from pydicom.pixels import pixel_array
-
-    codec = LOSSLESS.get(data.file_meta.TransferSyntaxUID)
-    if codec is None or (codec == "jpeg8" and data.BitsStored <= 8):
-        try:
-            return pixel_array(data)
-        except (RuntimeError, NotImplementedError) as error:
-            what = f"holds {data.file_meta.TransferSyntaxUID.name} that cannot be decoded"
-            raise ImageFileError(f"{path} {what}; copy it again, or save it uncompressed") from error
+    """Stored pixels: by pydicom, or by imagecodecs for JPEG Lossless, JPEG-LS, 12-bit JPEG and odd JPEG 2000."""
     import imagecodecs
+    from pydicom.encaps import generate_frames
+    from pydicom.pixels import convert_color_space, pixel_array
 
-    decode = getattr(imagecodecs, f"{codec}_decode")
-    frames = [decode(frame) for frame in generate_frames(data.PixelData, number_of_frames=_count(data))]
+    syntax = data.file_meta.TransferSyntaxUID
+    codec = CODECS.get(syntax.removeprefix(JPEGS))
+    try:
+        if codec in (None, "jpeg2k") or (codec == "jpeg8" and data.BitsStored <= 8):
+            forgiven = [RuntimeError] if codec == "jpeg2k" else []  # Pillow refuses more parts of a tile than announced
+            with suppress(*forgiven):
+                return pixel_array(data)
+        decode = getattr(imagecodecs, f"{codec}_decode")
+        frames = [decode(frame) for frame in generate_frames(data.PixelData, number_of_frames=_count(data))]
+    except (RuntimeError, NotImplementedError) as error:
+        what = f"holds {syntax.name} that cannot be decoded; copy it again, or save it uncompressed"
+        raise ImageFileError(f"{path} {what}") from error
     array = np.stack(frames) if len(frames) > 1 else frames[0]
+    if data.PhotometricInterpretation == "YBR_FULL":
+        array = convert_color_space(array, "YBR_FULL", "RGB")
     return array.astype(f"{'i' if data.PixelRepresentation else 'u'}{data.BitsAllocated // 8}")
 
 
@@ -133,7 +135,7 @@ def _rescale(data: Any, frame: int) -> tuple[float, float]:
     for item in [*_groups(data, "PixelValueTransformationSequence", frame), data]:
         if item.get("RescaleSlope") is not None:
             return float(item.RescaleSlope), float(item.get("RescaleIntercept") or 0)
-    return 1.0, 0.0
+    return 1.0, float(data.get("RescaleIntercept") or 0)
 
 
 def _two(element: Any, path: Path | None = None) -> tuple[float, float] | None:

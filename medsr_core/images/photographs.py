@@ -66,9 +66,8 @@ def _managed(image: Any, profile: bytes | None) -> Any:
 
     if image.mode == "CMYK" and not profile:
         return image.convert("RGB")
-    source = (
-        ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
-    )
+    lab = image.mode == "LAB"
+    source = ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
     return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
 
 
@@ -80,9 +79,8 @@ def write(path: Path, pixels: Bands, like: Stack) -> None:
     options: dict[str, Any] = {}
     if format_of(path) == "JPEG":
         icc, dpi = kept(pixels.shape, like)
-        options = (
-            {"quality": 95, "subsampling": 0} | ({"icc_profile": icc} if icc else {}) | ({"dpi": dpi} if dpi else {})
-        )
+        kept_too = {name: value for name, value in (("icc_profile", icc), ("dpi", dpi)) if value}
+        options = {"quality": 95, "subsampling": 0} | kept_too
     file = io.BytesIO()  # Pillow would not say why a file on a full disk failed
     Image.fromarray(array).save(file, extension_of(path)[1:].replace("jpg", "jpeg"), **options)
     path.write_bytes(file.getbuffer())

@@ -45,27 +45,28 @@ def place(hr: Tensor, places: Sequence[Place], radius: float, contrast: float) -
 
 
 def sites(hr: Tensor, count: int, *, seed: int = 0, border: int = 16, apart: float = 24.0) -> list[Place]:
-    """Up to `count` random places for lesions, in smooth tissue, `apart` from each other: in one image (1, C, H, W).
-
-    Tissue: grey value of the surroundings over 0.15 and under 0.7; smooth: local standard deviation below the tissue's
-    median, so that a lesion is seen against an even background (ours). Fewer places if there is no room for more.
-    """
-    gray = signal(hr).abs()
-    mean = gaussian_blur(4.0)(gray)
-    rough = (gaussian_blur(4.0)(gray**2) - mean**2).clamp(min=0)
-    tissue = (mean > 0.15) & (mean < 0.7)
-    height, width = tissue.shape[-2:]
-    tissue[..., :border, :] = tissue[..., height - border :, :] = False
-    tissue[..., :border] = tissue[..., width - border :] = False
-    if not tissue.any():
-        return []
-    free = (tissue & (rough <= rough[tissue].median()))[0, 0].nonzero().float()
+    """Up to `count` random places for lesions (as there is room) in even tissue, `apart` from each other."""
+    free = even_tissue(hr, border=border).nonzero().float()
     free = free[torch.randperm(len(free), generator=torch.Generator().manual_seed(seed))]
     chosen: list[Place] = []
     for row, column in free.tolist():
         if len(chosen) < count and all(math.dist((row, column), other) >= apart for other in chosen):
             chosen.append((row, column))
     return chosen
+
+
+def even_tissue(hr: Tensor, *, border: int = 16) -> Tensor:
+    """Where one image (1, C, H, W) is an even background for lesions (ours): boolean (H, W).
+
+    Grey value of the surroundings over 0.15 and under 0.7, local standard deviation below the median of such places.
+    """
+    gray = signal(hr).abs()
+    mean = gaussian_blur(4.0)(gray)
+    rough = (gaussian_blur(4.0)(gray**2) - mean**2).clamp(min=0)
+    tissue = (mean > 0.15) & (mean < 0.7)
+    tissue[..., :border, :] = tissue[..., tissue.shape[-2] - border :, :] = False
+    tissue[..., :border] = tissue[..., tissue.shape[-1] - border :] = False
+    return (tissue & (rough <= rough[tissue].median() if tissue.any() else tissue))[0, 0]
 
 
 def signal(image: Tensor) -> Tensor:

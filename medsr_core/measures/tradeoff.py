@@ -46,11 +46,11 @@ def set_distance(distance: Callable[[Tensor, Tensor], float], images: Sequence[T
 
     The estimate is the distance of all images; the interval, 1.96 jackknife standard errors to each side (Tukey 1958),
     says how it would change with other images, not with another reference. A bootstrap would put images in twice,
-    which by itself moves such a distance.
+    which by itself moves such a distance. Of one image nothing is known about others: the interval is NaN.
     """
-    if len(images) < 2:
-        raise ValueError(f"an interval needs two or more images, got {len(images)}")
     whole = distance(torch.cat(list(images)), reference)
+    if len(images) == 1:
+        return Interval(whole, math.nan, math.nan, 1)
     left_out = [
         distance(torch.cat([rows for j, rows in enumerate(images) if j != i]), reference) for i in range(len(images))
     ]

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,5 @@ def _check_output(source: Path, output: Path) -> None:
     if output.exists() and output.samefile(source):
         raise ValueError(f"{output} is the input; name another file, so that the original stays")
     files.check_writable(output)
+    for left in output.parent.glob(f".????????.{escape(output.name)}"):  # as `files.whole` calls what it writes to
+        click.echo(f"{left} is left of a run that was killed; delete it, unless another writes it now", err=True)

@@ -261,6 +261,42 @@ def check_auc(function: Callable[[Tensor, Tensor], float]) -> None:
     )
 
 
+def check_threshold(function: Callable[[Tensor, Tensor, float, float], float]) -> None:
+    """Notebook 12: `function(present, absent, gain, loss)`, the threshold that earns most; scores at or above count."""
+    generator = torch.Generator().manual_seed(0)
+    absent = torch.randn(200, generator=generator)
+    present = torch.randn(20, generator=generator) + 2
+
+    def earned(t: float, a: Tensor, b: Tensor, gain: float, loss: float) -> float:
+        return gain * float((a >= t).sum()) - loss * float((b >= t).sum())
+
+    def right(a: Tensor, b: Tensor, gain: float, loss: float) -> bool:
+        best = max(earned(t, a, b, gain, loss) for t in [*torch.cat([a, b]).tolist(), float("inf")])
+        return earned(float(function(a, b, gain, loss)), a, b, gain, loss) >= best - 1e-6
+
+    _verdict(
+        [
+            (
+                lambda: right(present + 10, absent, 3.0, 2.0),
+                "Here every lesion scores higher than every other place: some threshold finds all and nothing else.",
+            ),
+            (
+                lambda: right(present, absent, 3.0, 2.0),
+                "Not the most points. Only the lesions' own scores need to be tried: count what each would earn.",
+            ),
+            (
+                lambda: right(present + 1, absent, 1.0, 50.0),
+                "With a loss of 50 for each wrong place another threshold is best. Do you use gain and loss?",
+            ),
+            (
+                lambda: right(absent[:20] - 9, present, 1.0, 5.0),
+                "Here every threshold that finds a lesion costs points: say nothing, with one above all scores.",
+            ),
+        ],
+        "The most points: what a threshold should be depends on what a miss and a false alarm cost.",
+    )
+
+
 def check_kendall(function: Callable[[list[float], list[float]], float]) -> None:
     """Notebook 09: Kendall's tau of two lists of marks without ties, against scipy."""
     from scipy.stats import kendalltau

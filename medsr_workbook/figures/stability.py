@@ -129,11 +129,13 @@ def rocs(curves: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]) -> Figure:
     return figure
 
 
-def findings(pictures: Mapping[str, tuple[Tensor, Sequence[Place], Sequence[Place]]], box: Box) -> Figure:
+def findings(
+    pictures: Mapping[str, tuple[Tensor, Sequence[Place], Sequence[Place]]], box: Box, *, numbered: bool = False
+) -> Figure:
     """The box of every picture with circles: solid where a lesion was found at its place, dashed where one was missed.
 
     pictures : name -> (image, found places, missed places); crosses would mean false lesions and are not drawn here
-    box : row, column, height, width in pixels
+    box : row, column, height, width in pixels; numbered : write 1, 2, ... beside what was found
     """
     row, column, height, width = box
     columns = min(len(pictures), 4)
@@ -149,6 +151,8 @@ def findings(pictures: Mapping[str, tuple[Tensor, Sequence[Place], Sequence[Plac
             axes.set_title(name)
             for places, line, colour in ((found, "-", "#F0E442"), (missed, ":", COLOURS[5])):
                 _circles(axes, [(r - row, c - column) for r, c in places], line, colour)
+            for number, (r, c) in enumerate(found if numbered else (), 1):
+                axes.text(c - column + 7, r - row - 5, str(number), color="#F0E442", fontsize=9)
     return figure
 
 

@@ -193,6 +193,23 @@ def test_a_hospitals_disc_has_files_without_endings(tmp_path):
     assert len(load(disc / "IM000000")) == 1
 
 
+def test_files_of_one_patient_in_a_heap_are_told_with_their_series(tmp_path):
+    data = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm", download=False))
+    for i, (number, name, uid) in enumerate([(2, "T1", "1.2.3"), (2, "T1", "1.2.3"), (5, "FLAIR", "1.2.4")]):
+        data.SeriesNumber, data.SeriesDescription, data.SeriesInstanceUID = number, name, uid
+        data.save_as(tmp_path / f"{i}.dcm")
+    what = r"3 DICOM files of 1 patient.* 3 subjects.* \(2 T1: 2 files, 5 FLAIR: 1 files\); put each patient"
+    with pytest.warns(UserWarning, match=what):
+        assert len(load(tmp_path)) == 3
+    for i in range(3):
+        folder = tmp_path / "each" / f"patient {i}"
+        folder.mkdir(parents=True)
+        (tmp_path / f"{i}.dcm").rename(folder / "a.dcm")
+    data.PatientID = "another"
+    data.save_as(tmp_path / "other.dcm")
+    assert len(load(tmp_path)) == 4
+
+
 def test_a_pair_of_header_and_image_is_one_volume(tmp_path):
     volume = np.random.default_rng(0).integers(0, 900, (20, 24, 3)).astype(np.int16)
     nibabel.save(nibabel.Nifti1Pair(volume, np.eye(4)), tmp_path / "head.hdr")

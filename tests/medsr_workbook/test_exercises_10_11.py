@@ -1,4 +1,4 @@
-"""The checks of notebooks 10 and 11 accept a solution and answer a typical mistake with its hint."""
+"""The checks of notebooks 10 to 12 accept a solution and answer a typical mistake with its hint."""
 
 import pytest
 import torch
@@ -33,6 +33,12 @@ def auc(present, absent):
     return ((difference > 0).float() + (difference == 0).float() / 2).mean()
 
 
+def best_threshold(present, absent, gain, loss):
+    tried = torch.cat([present, torch.tensor([torch.inf])])
+    earned = gain * (present >= tried[:, None]).sum(1) - loss * (absent >= tried[:, None]).sum(1)
+    return tried[earned.argmax()].item()
+
+
 @pytest.mark.parametrize(
     ("check", "answer", "reply"),
     [
@@ -46,6 +52,15 @@ def auc(present, absent):
         (exercises.check_auc, auc, "✓"),
         (exercises.check_auc, lambda p, a: (p[:, None] > a).float().mean(), "tie"),
         (exercises.check_auc, lambda p, a: 1.0, "every"),
+        (exercises.check_threshold, best_threshold, "✓"),
+        (exercises.check_threshold, lambda p, a, gain, loss: 0.0, "finds all and nothing else"),
+        (exercises.check_threshold, lambda p, a, gain, loss: p.min().item(), "Not the most"),
+        (exercises.check_threshold, lambda p, a, gain, loss: best_threshold(p, a, 3.0, 2.0), "gain and loss"),
+        (
+            exercises.check_threshold,
+            lambda p, a, *cost: min(best_threshold(p, a, *cost), p.max().item()),
+            "say nothing",
+        ),
     ],
 )
 def test_right_and_wrong_answers_are_told_apart(check, answer, reply, capsys):

@@ -34,6 +34,11 @@ CASES = [  # check, truth, [(wrong answer, hint)], what the notebook measured
     (predictions.check_coverage, 4 / 6,
      [(1.0, "none of the samples"), (0.95, "two stand"), (0.6, "one more draw"), (0.8, "two ends"), (0.2, "of all")],
      (5,)),
+    (predictions.check_purchase, "finer",
+     [("network", "invents some"), ("lines", "measure more"), ("contrast", "noise"), ("luck", "none of")],
+     ({"finer": 9.0, "network": 2.0, "lines": 8.0, "contrast": -1.0},)),
+    (predictions.check_purchase, "network", [("finer", "something else earns")],
+     ({"finer": 1.0, "network": 2.0, "lines": 0.0, "contrast": -1.0},)),
     (predictions.check_lines, 0.2, [(0.0, "it is ahead"), (0.4, "than measuring"), (0.1, "passes")], (TV, 29.4)),
 ]  # fmt: skip
 

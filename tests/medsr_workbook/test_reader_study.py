@@ -114,6 +114,28 @@ def test_a_second_tab_does_not_undo_the_answers_of_the_first(tmp_path):
     assert Sheet(tmp_path, "anna", asked).answers == new.answers
 
 
+def test_two_students_of_one_name_do_not_share_a_sheet(tmp_path, monkeypatch):
+    asked = reader_study.choices(METHODS, 4, count=6, student="anna")
+    Sheet(tmp_path, "anna", asked).answer("left")
+    before = (tmp_path / "anna-choice.json").read_bytes()
+    with monkeypatch.context() as elsewhere, pytest.raises(ValueError, match="another student called anna; take"):
+        elsewhere.setattr("platform.node", lambda: "another computer")
+        Sheet(tmp_path, "anna", asked)
+    assert (tmp_path / "anna-choice.json").read_bytes() == before
+    assert len(Sheet(tmp_path, "anna", asked).answers) == 1
+
+
+def test_answers_without_a_folder_stay_until_the_kernel_ends_and_nobody_is_called_me_in_one(tmp_path):
+    asked = reader_study.choices(METHODS, 4, count=6, student="me")
+    Sheet(reader_study.place("", "me", "brain", 4), "me", asked).answer("left")
+    assert len(Sheet(reader_study.place("", "me", "brain", 4), "me", asked).answers) == 1  # the cell was run again
+    fewer = reader_study.choices(METHODS, 2, count=6, student="me")  # other questions do not stop it
+    assert Sheet(reader_study.place("", "me", "brain", 2), "me", fewer).answers == []
+    assert reader_study.place(str(tmp_path), "anna") == tmp_path
+    with pytest.raises(ValueError, match="take a nickname"):
+        reader_study.place(tmp_path, "me")
+
+
 def test_no_methods_images_or_questions_are_refused():
     for methods, images, count in (([], 3, 4), (METHODS, 0, 4), (METHODS, 3, 0)):
         for ask in (reader_study.choices, reader_study.rankings):

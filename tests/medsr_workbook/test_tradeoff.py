@@ -54,8 +54,8 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     half = 1.96 * values.std().item() / math.sqrt(50)
     expected = values.mean().item() - 1
     assert found[:3] == pytest.approx((expected, expected - half, expected + half)) and found.n == 50
-    with pytest.raises(ValueError, match="two or more images"):
-        tradeoff.set_distance(mean, list(values[:1]), torch.ones(3, 1))
+    alone = tradeoff.set_distance(mean, list(values[:1]), torch.ones(3, 1))
+    assert alone.mean == mean(values[0], torch.ones(3, 1)) and math.isnan(alone.low) and math.isnan(alone.high)
 
 
 def test_points_are_shares_of_bicubics_error_image_by_image():

@@ -68,6 +68,19 @@ def test_ctrl_c_leaves_the_old_file(scan):
     assert sorted(os.listdir(scan)) == ["large.png", "o.png", "scan.png"] and (scan / "o.png").read_text() == "old"
 
 
+def test_the_next_run_names_what_a_killed_one_left(scan):
+    Image.linear_gradient("L").resize((2000, 2000)).save(scan / "large.png")
+    command = [*MEDSR, "enhance", "large.png", "-o", "o.png", "--method", "lanczos", "--factor", "8", "--tile", "64"]
+    with subprocess.Popen(command, cwd=scan, stdout=-1, stderr=-1) as running:
+        while not (parts := [name for name in os.listdir(scan) if name.startswith(".")]):  # it writes
+            time.sleep(0.05)
+        running.kill()
+    (scan / ".other.png").write_bytes(b"")
+    done = medsr("enhance", "scan.png", "-o", "o.png", "--method", "nearest", cwd=scan)
+    told = [line for line in done.stderr.decode().splitlines() if "left of a run that was killed" in line]
+    assert done.returncode == 0 and len(told) == 1 and told[0].startswith(parts[0])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="no limit of address space")
 @pytest.mark.parametrize("method, hint", [("nearest", "try --tile 256"), ("sr3", "which sees the whole image")])
 def test_too_little_memory_is_one_line_with_a_way_out(scan, method, hint):

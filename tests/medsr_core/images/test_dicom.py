@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
@@ -212,6 +214,78 @@ def test_lossless_jpeg_and_jpeg_ls(tmp_path: Path, syntax: str, encode: Any, fra
     stack = read(saved(tmp_path / "a.dcm", data))
     low, high = stack.value_range
     np.testing.assert_allclose(low + (high - low) * stack.pixels[:, 0].double().numpy(), pixels, atol=1e-2)
+
+
+def test_colours_of_jpeg_ls_become_rgb(tmp_path: Path) -> None:
+    """YBR_FULL (PS3.3 C.7.6.3.1.2): pure red is (76, 85, 255), and gray has 128 twice."""
+    ybr = np.tile(np.array([[76, 85, 255], [100, 128, 128]], np.uint8), (4, 1)).reshape(4, 2, 3)
+    data = source(ybr, "RGB")
+    data.PhotometricInterpretation = "YBR_FULL"
+    data.PixelData = encapsulate([imagecodecs.jpegls_encode(ybr)])
+    data.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.80")
+    data["PixelData"].VR = "OB"
+    red, gray = read(saved(tmp_path / "a.dcm", data)).pixels[0, :, 0].T * 255
+    np.testing.assert_allclose(red, [255, 0, 0], atol=1.5)
+    np.testing.assert_allclose(gray, [100, 100, 100], atol=1.5)
+
+
+def test_an_intercept_without_a_slope_counts(tmp_path: Path) -> None:
+    low, high = read(saved(tmp_path / "a.dcm", source(RescaleIntercept=-1000))).value_range
+    assert (low, high) == (-1000, int(RAMP.max()) - 1000)
+
+
+def test_jpeg_of_12_bits(tmp_path: Path) -> None:
+    """Process 4: values up to 4095 come back within the loss of the best quality."""
+    data = source()
+    waves = 2048 + 2000 * np.sin(np.add.outer(np.arange(24) / 5, np.arange(32) / 9))
+    pixels = np.rint(waves).astype(np.uint16)
+    data.set_pixel_data(pixels, "MONOCHROME2", 12)
+    stream = imagecodecs.jpeg8_encode(pixels, level=100, bitspersample=12)
+    assert stream[(at := stream.index(b"\xff\xc1")) + 4] == 12, at  # extended sequential, 12 bits
+    data.PixelData = encapsulate([stream])
+    data.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.51")
+    data["PixelData"].VR = "OB"
+    stack = read(saved(tmp_path / "a.dcm", data))
+    low, high = stack.value_range
+    values = low + (high - low) * stack.pixels[0, 0].double().numpy()
+    assert pixels.max() > 4000
+    np.testing.assert_allclose(values, pixels, atol=2)
+
+
+def in_parts(stream: bytes, announced: int) -> bytes:
+    """A JPEG 2000 codestream of tiles of one part each, with a second, empty part of each after all the first ones."""
+    start = stream.index(b"\xff\x90")
+    head, tiles = stream[:start], []
+    while stream[start : start + 2] == b"\xff\x90":
+        length = int.from_bytes(stream[start + 6 : start + 10], "big")
+        tiles.append(stream[start + 12 : start + length])
+        start += length
+    bodies = [*enumerate(tiles), *((tile, b"\xff\x93") for tile in range(len(tiles)))]
+    parts = [
+        b"\xff\x90" + struct.pack(">HHIBB", 10, tile, 12 + len(body), i // len(tiles), announced) + body
+        for i, (tile, body) in enumerate(bodies)
+    ]
+    return head + b"".join(parts) + b"\xff\xd9"
+
+
+def test_jpeg_2000_whose_tiles_have_more_parts_than_they_say(tmp_path: Path) -> None:
+    """As in pydicom's GDCMJ2K_TextGBR.dcm, which Pillow refuses; three other decoders agree on its values."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG2000", no_jp2=True, tile_size=(64, 64), mct=1)
+    stream = in_parts(buffer.getvalue(), announced=1)
+    with pytest.raises(OSError):
+        Image.open(io.BytesIO(stream)).load()
+    data = source(pixels, "RGB")
+    data.PhotometricInterpretation = "YBR_RCT"
+    data.PixelData = encapsulate([stream])
+    data.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.90")
+    data["PixelData"].VR = "OB"
+    stack = read(saved(tmp_path / "a.dcm", data))
+    np.testing.assert_array_equal((stack.pixels[0] * 255).round().permute(1, 2, 0).numpy(), pixels)
+    data.PixelData = encapsulate([stream[: len(stream) // 2]])
+    with pytest.raises(ImageFileError, match=r"JPEG 2000 .* cannot be decoded; copy it again"):
+        read(saved(tmp_path / "half.dcm", data))
 
 
 def test_a_file_without_class_preamble_or_ending_is_read(tmp_path: Path) -> None:
