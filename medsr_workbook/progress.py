@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from medsr_core.training import Run
+
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+Report = Callable[[int, dict[str, float]], None]
 
 
 @contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar that is drawn while the block runs; as a function it takes (what, done, in all)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as drawn:
-        task = drawn.add_task("", total=None)
-
-        def report(what: str, done: int, total: int) -> None:
-            drawn.update(task, description=what, completed=done, total=total)
-
-        yield report
+    with bars([""]) as draw:
+        yield partial(draw, "")
 
 
 @contextmanager
-def training(steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """The same for `training.train`: the losses of the step, and the last validation PSNR."""
-    measured = ""
-    with bar() as draw:
+def bars(names: Sequence[str]) -> Iterator[Callable[[str, str, int, int], None]]:
+    """A bar for each name, one below the other; as a function it takes (name, what, done, in all)."""
+    with Progress(*COLUMNS, console=Console(stderr=True)) as drawn:
+        tasks = {name: drawn.add_task(name, total=None) for name in names}
 
-        def report(step: int, values: dict[str, float]) -> None:
-            nonlocal measured
-            if "psnr" in values:
-                measured = f" validation {values['psnr']:.2f} dB"
-            losses = " ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "psnr")
-            draw(losses + measured, step, steps)
+        def report(name: str, what: str, done: int, total: int) -> None:
+            drawn.update(tasks[name], description=f"{name} {what}".strip(), completed=done, total=total)
 
         yield report
+
+
+def training(run: Run, draw: Callable[[str, int, int], None]) -> Report:
+    """What `training.train` reports, for a bar: the losses of the step, and the last validation PSNR.
+
+    The bar counts steps; of a run on the clock, seconds.
+    """
+    measured, began = "", time.monotonic()
+
+    def report(step: int, values: dict[str, float]) -> None:
+        nonlocal measured
+        if "psnr" in values:
+            measured = f" validation {values['psnr']:.2f} dB"
+        losses = " ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "psnr")
+        done, total = (step, run.steps) if run.minutes is None else (time.monotonic() - began, 60 * run.minutes)
+        draw(losses + measured, int(done), int(total))
+
+    return report

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import hashlib
 import html
 import io
@@ -121,6 +122,24 @@ def assign(paths: Sequence[Path], given: Sequence[tuple[str, str]]) -> dict[Path
     return assigned
 
 
+def refuse(path: Path, values: dict[str, Any]) -> None:
+    """Raise what the notebook's own check raises at these values, without running the rest of it.
+
+    The cells up to the one that calls `check_parameters` are run here: they set parameters and import the check.
+    """
+    names: dict[str, Any] = {}
+    sources = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    if not any("check_parameters(" in cell.source for cell in sources):
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        for cell in sources:
+            exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", ()):
+                names |= values
+            if "check_parameters(" in cell.source:
+                return
+
+
 # --- a run ----------------------------------------------------------------------------------------------------------
 
 
@@ -158,12 +177,13 @@ def run(
     results = []
     for number, (path, values) in enumerate(assigned.items(), 1):
         bar = {"desc": f"[{number}/{len(assigned)}] {path.stem}", "leave": True} if progress else False
-        results.append(_run_one(path, out.resolve() / path.name, values, bar))
+        results.append(run_one(path, out.resolve() / path.name, values, bar))
         report(results[-1])
     return results
 
 
-def _run_one(path: Path, target: Path, values: dict[str, Any], bar: dict[str, Any] | bool) -> Result:
+def run_one(path: Path, target: Path, values: dict[str, Any], bar: dict[str, Any] | bool = False) -> Result:
+    """Execute one notebook into `target` (.ipynb) and an HTML page beside it; a failure is in the result's error."""
     import papermill
 
     start, error = time.perf_counter(), None
@@ -252,10 +272,8 @@ table {{ border-collapse: collapse; }} td, th {{ padding: .25rem .8rem; border-b
 footer {{ margin-top: 2rem; font-size: .85rem; opacity: .8; }}
 </style></head><body>
 <h1>Medical image super-resolution: results of this run</h1>
-<main>
-{cards}
-</main>
-{scores}
+{top}
+{below}
 <footer>Made {when} with medsr {version}. A teaching tool, not a diagnostic device. The pages typeset their formulas
 when there is a network connection; the notebooks do so without.</footer>
 </body></html>
@@ -264,13 +282,17 @@ when there is a network connection; the notebooks do so without.</footer>
 
 def write_index(results: Sequence[Result], out: Path, *, scores: str = "") -> Path:
     """Write out/index.html: each notebook's title, first figure, time and links; then `scores`, an HTML fragment."""
+    cards = "\n".join(_card(result) for result in results)
+    return write_page(out / "index.html", f"<main>\n{cards}\n</main>", scores)
+
+
+def write_page(page: Path, top: str, below: str) -> Path:
+    """A page in the style of the index from two HTML fragments; returns `page`."""
     from importlib.metadata import version
 
-    cards = "\n".join(_card(result) for result in results)
     when = time.strftime("%Y-%m-%d %H:%M")
-    index = out / "index.html"
-    index.write_text(PAGE.format(cards=cards, scores=scores, when=when, version=version("medsr")), encoding="utf-8")
-    return index
+    page.write_text(PAGE.format(top=top, below=below, when=when, version=version("medsr")), encoding="utf-8")
+    return page
 
 
 def _card(result: Result) -> str:

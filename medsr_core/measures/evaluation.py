@@ -34,6 +34,10 @@ SSIM_WINDOW = 11
 METRICS = {"psnr": "PSNR in dB ↑ ", "ssim": "SSIM ↑ ", "consistency": "D(SR)−LR ↓", "features": "features ↓ "}
 
 
+class NothingToScore(ValueError):
+    """Every image is too small for the factor."""
+
+
 def check_methods(methods: Iterable[str]) -> list[str]:
     """Return the methods' names, each once, in the order given; ValueError with the known ones if one is unknown."""
     names = list(dict.fromkeys(name.strip() for name in methods if name.strip()))
@@ -95,7 +99,7 @@ def evaluate(
             scores.append(image | {"method": method, "factor": factor} | score)
     if not scores:
         side = 2 * factor + SSIM_WINDOW
-        raise ValueError(f"no image to score: at factor {factor} an image needs at least {side}x{side} pixels")
+        raise NothingToScore(f"no image to score: at factor {factor} an image needs at least {side}x{side} pixels")
     return scores
 
 

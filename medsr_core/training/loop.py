@@ -18,6 +18,8 @@ import logging
 import math
 import os
 import statistics
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +28,12 @@ import torch
 from torch import Tensor, nn
 
 from medsr_core import diffusion, networks
-from medsr_core.degradation import gaussian_blur, task
+from medsr_core.degradation import task
 from medsr_core.measures.metrics import psnr
 from medsr_core.networks import enhancenet, esrgan, features
 from medsr_core.seeds import mix
 from medsr_core.training import losses
-from medsr_core.training.patches import Patches
+from medsr_core.training.patches import Batches, Patches, killed_is_said
 from medsr_core.training.players import State, TrainingError
 from medsr_core.training.run import Run
 
@@ -42,6 +44,7 @@ Report = Callable[[int, dict[str, float]], None]
 LAZY = 8  # R1 is reckoned every so many steps and weighs as many times more (Karras et al. 2020, appendix B: 16)
 
 
+@killed_is_said()
 def train(
     run: Run,
     sources: Sequence[Iterable[Tensor]],
@@ -70,7 +73,7 @@ def train(
 
     Raises
     ------
-    TrainingError : NaN or exploding loss; a checkpoint of another run
+    TrainingError : NaN or exploding loss; a checkpoint of another run; a process that makes batches was killed
     ValueError : arguments or images that do not fit
     """
     checkpoint = Path(folder) / "checkpoint.safetensors"
@@ -85,32 +88,41 @@ def train(
         generator.scale = generator.arguments["scale"] = _residual_scale(patches, run.seed)
     state = State(generator.train(), run, fabric.device)
     take = _Step(run, fabric, state)
+    alpha_bar = diffusion.schedule(generator.schedule) if run.about.stage == "denoising" else None
+    batches = Batches(run, patches, alpha_bar, rank=fabric.global_rank, world=fabric.world_size)
 
     identity = {**run.identity(), "arguments": _plain(generator.arguments), "images": len(patches)}
-    done, recent = state.restore(checkpoint, identity) if resume else (0, [])
+    before: dict[str, Any] = state.restore(checkpoint, identity) if resume else {"step": 0, "recent": []}
+    done, recent, spent = before["step"], before["recent"], before.get("seconds", 0.0)
     if not resume and checkpoint.exists():
         raise TrainingError(f"{checkpoint} exists: give resume=True to go on from it, or another folder")
 
-    for step in range(done, run.steps):
+    began, total = time.monotonic() - spent, run.total(done, spent)
+    steps = range(done, sys.maxsize if run.minutes else run.steps)
+    for step, batch in zip(steps, batches.feed(steps, fabric.device), strict=False):
         torch.manual_seed(mix(run.seed, step))  # whatever is random in a step depends on (seed, step) alone
-        lr, hr = _batch(run, patches, step, fabric)
-        state.set_rate(run.rate_at(step), run.opponent_rate)
-        values = take(step, lr, hr)
+        state.set_rate(run.rate_at(step, total), run.opponent_rate)
+        values = take(step, *batch)
         recent = _still_sane(recent, values, step, checkpoint)
         state.average.update_parameters(state.generator)
-        if (step + 1) % run.every == 0 or step + 1 == run.steps:
+        done, spent = step + 1, time.monotonic() - began
+        if run.minutes:  # the first process's clock counts for all
+            total = fabric.broadcast(run.total(done, spent))
+        if done % run.every == 0 or done >= total:
             if len(validation):
                 values["psnr"] = validate(state.average.module, validation)
             if fabric.is_global_zero:
-                state.save(checkpoint, {**identity, "step": step + 1, "recent": recent})
+                state.save(checkpoint, {**identity, "step": done, "recent": recent, "seconds": spent})
             fabric.barrier()
         if report and fabric.is_global_zero:
-            report(step + 1, values)
+            report(done, values)
+        if done >= total:
+            break
 
     result = copy.deepcopy(generator).cpu().eval().requires_grad_(False)
     result.load_state_dict(state.average.module.state_dict())
     if fabric.is_global_zero:
-        told = {"method": run.method, "steps": run.steps, "seed": run.seed, "recipe": run.recipe(), **(about or {})}
+        told = {"method": run.method, "steps": done, "seed": run.seed, "recipe": run.recipe(), **(about or {})}
         networks.save(result, Path(folder) / "generator.safetensors", **told)
     return result
 
@@ -129,16 +141,6 @@ def _generator(run: Run, start: networks.Network | None, resume: bool) -> networ
     return networks.create(run.method, **run.arguments())
 
 
-def _batch(run: Run, patches: Patches, step: int, fabric: Fabric) -> tuple[Tensor, Tensor]:
-    """This process's share of a step's LR (or bicubic) and HR patches, on its device."""
-    rank, world = fabric.global_rank, fabric.world_size
-    lr, hr = patches.batch(run.seed, step, run.batch, rank, world)
-    if run.blur:
-        widths = run.blur * torch.rand(run.batch, generator=torch.Generator().manual_seed(mix(run.seed + 2, step)))
-        lr = _blurred(lr, widths[rank::world])
-    return tuple(images.to(fabric.device, memory_format=torch.channels_last) for images in (lr, hr))  # type: ignore[return-value]
-
-
 # --- one step -------------------------------------------------------------------------------------------------------
 
 
@@ -150,17 +152,14 @@ class _Step:
         self.perceptual = features.Perceptual().to(fabric.device) if run.loss.get("perceptual") else None
         strong = any(run.loss.get(name) for name in ("features", "squared features", "texture"))
         self.magnitudes = features.Magnitudes().to(fabric.device) if strong else None
-        if run.about.stage == "denoising":
-            self.alpha_bar = diffusion.schedule(state.generator.schedule)
 
-    def __call__(self, step: int, lr: Tensor, hr: Tensor) -> dict[str, float]:
-        """The losses of the players, after each has taken its step."""
+    def __call__(self, step: int, lr: Tensor, hr: Tensor, *noise: Tensor) -> dict[str, float]:
+        """The losses of the players, after each has taken its step on a batch of `Batches`."""
         fabric, state, run = self.fabric, self.state, self.run
         if run.about.stage == "denoising":
-            noises = _noises(self.alpha_bar, hr, run.seed, step, run.batch, fabric)
-            return _denoising_step(fabric, state, lr, hr, noises, run.loss)
+            return _denoising_step(fabric, state, lr, hr, noise[0], noise[1], run.loss)
         if run.about.stage == "likelihood":
-            return _likelihood_step(fabric, state, lr, hr, mix(run.seed + 1, step), run.batch)
+            return _likelihood_step(fabric, state, lr, hr, noise[0])
         forward = state.generator.from_bicubic if run.about.sees == "bicubic" else state.generator
         with fabric.autocast():
             sr = forward(lr)
@@ -213,20 +212,18 @@ class _Step:
 
 
 def _denoising_step(
-    fabric: Fabric, state: State, x: Tensor, hr: Tensor, noises: tuple[Tensor, Tensor], terms: dict[str, float]
+    fabric: Fabric, state: State, x: Tensor, hr: Tensor, level: Tensor, noise: Tensor, terms: dict[str, float]
 ) -> dict[str, float]:
     """Tell the noise in a noisy HR image, given the bicubic one and the noise level."""
-    level, noise = noises
     with fabric.autocast():
         kind = "mse" if terms.get("mse") else "l1"
         loss = losses.denoising(state.generator, x, hr, level, noise, kind=kind, measured=terms.get("measured", 0.0))
     return {"generator": _update(fabric, loss, state.generator, state.optimisers["generator"])}
 
 
-def _likelihood_step(fabric: Fabric, state: State, lr: Tensor, hr: Tensor, seed: int, batch: int) -> dict[str, float]:
+def _likelihood_step(fabric: Fabric, state: State, lr: Tensor, hr: Tensor, noise: Tensor) -> dict[str, float]:
     """Make HR more likely given LR, in bits per dimension; in float32, with gradients of length 1 at most (ours)."""
-    noise = torch.rand((batch, *hr.shape[1:]), generator=torch.Generator().manual_seed(seed))
-    loss = state.generator.bits(hr, lr, u=noise[fabric.global_rank :: fabric.world_size].to(hr.device)).mean()
+    loss = state.generator.bits(hr, lr, u=noise).mean()
     return {"generator": _update(fabric, loss, state.generator, state.optimisers["generator"], clip=1.0)}
 
 
@@ -266,21 +263,6 @@ def _still_sane(recent: list[float], values: dict[str, float], step: int, checkp
         what = f"{loss:.3g}, 20 times the usual {usual:.3g}" if finite else f"not finite ({values})"
         raise TrainingError(f"the loss at step {step + 1} is {what}; {good}. Try a lower rate.")
     return [*recent[-49:], loss]
-
-
-def _noises(alpha_bar: Tensor, hr: Tensor, seed: int, step: int, batch: int, fabric: Fabric) -> tuple[Tensor, Tensor]:
-    """Noise levels (B,) and noise like HR of a denoising step: this process's share of the whole batch's."""
-    random = torch.Generator().manual_seed(mix(seed + 1, step))
-    u = (torch.rand((), generator=random) + torch.randperm(batch, generator=random) / batch) % 1
-    noise = torch.randn((batch, *hr.shape[1:]), generator=random)
-    share = slice(fabric.global_rank, None, fabric.world_size)
-    level = diffusion.level_at(alpha_bar, u)[share]
-    return level.to(hr.device), noise[share].to(hr.device, memory_format=torch.channels_last)
-
-
-def _blurred(x: Tensor, widths: Tensor) -> Tensor:
-    """Each image blurred by a Gaussian of its own width in pixels."""
-    return torch.cat([gaussian_blur(max(float(w), 0.1))(image[None]) for image, w in zip(x, widths, strict=True)])
 
 
 def _residual_scale(patches: Patches, seed: int) -> float:

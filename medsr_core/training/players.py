@@ -57,10 +57,10 @@ class State:
             raise TrainingError(f"the weights are no longer finite; {path} keeps the last good ones. Try a lower rate.")
         networks.write_atomically({k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()}, header, path)
 
-    def restore(self, path: Path, identity: dict[str, Any]) -> tuple[int, list[float]]:
-        """Read a checkpoint of the same run: (steps done, recent losses)."""
+    def restore(self, path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+        """Read a checkpoint of the same run; returns its header: step (done), recent (losses), seconds (spent)."""
         if not path.exists():  # killed before the first checkpoint: the start is where to resume
-            return 0, []
+            return {"step": 0, "recent": []}
         header, tensors = networks.read_checked(path)
         other = [f"{key} was {header.get(key)}, is {now}" for key, now in identity.items() if header.get(key) != now]
         if other:
@@ -73,7 +73,7 @@ class State:
                 index, what = key.split("/")
                 saved.setdefault(int(index), {})[what] = tensor
             optimiser.load_state_dict({"state": saved, "param_groups": optimiser.state_dict()["param_groups"]})
-        return header["step"], header["recent"]
+        return header
 
 
 def _channels_last(module: M) -> M:

@@ -67,6 +67,13 @@ class Run:
         0.0, "Of a cascade's second stage: blur the images it starts from by up to so many pixels.", min=0
     )
     shrink: int = _option(1, "Of a cascade's first stage: make the images so many times smaller first.", min=1)
+    minutes: float | None = _option(
+        None, "In place of steps: end after so many minutes, those before included. The rate falls on the clock.",
+        ends_differ=False, above=0,
+    )  # fmt: skip
+    workers: int | None = _option(
+        None, "Processes that make batches ahead. [default: 3 beside a GPU, else none]", ends_differ=False, min=0
+    )
     every: int = _option(100, "Steps between checkpoints.", ends_differ=False, min=1)
     seed: int = _option(0, "Same seed, same weights, on the same machine.")
     device: str = _option("auto", "Where to train.", ends_differ=False, choices=["auto", "cpu", "cuda", "mps"])
@@ -91,11 +98,17 @@ class Run:
         """Weights of the loss's terms."""
         return dict(self.terms or self.about.loss)
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a step: constant in a game, otherwise on a cosine after a warm-up."""
+    def total(self, done: int, seconds: float) -> float:
+        """Steps in all: as told, or as many as `minutes` give at the pace of those done in so many seconds."""
+        if self.minutes is None:
+            return self.steps
+        return done * 60 * self.minutes / seconds if done and seconds else math.inf
+
+    def rate_at(self, step: int, steps: float) -> float:
+        """Learning rate of a step of so many: constant in a game, otherwise on a cosine after a warm-up."""
         if self.about.opponent:
             return self.rate or 1e-4
-        return cosine(self.rate or 1e-3, step, self.steps, self.warm_up)
+        return cosine(self.rate or 1e-3, step, steps, self.warm_up)
 
     def arguments(self) -> dict[str, Any]:
         """For `networks.create`: what makes the network when it starts from nothing."""
@@ -114,7 +127,7 @@ class Run:
         return json.loads(json.dumps({name: value for name, value in told.items() if value not in (plain[name], {})}))
 
 
-def cosine(rate: float, step: int, steps: int, warm_up: int = 50) -> float:
+def cosine(rate: float, step: int, steps: float, warm_up: int = 50) -> float:
     """Learning rate: up over `warm_up` steps (at most a tenth of all), then down to zero on a cosine (ours)."""
-    warm = min(warm_up, steps // 10) + 1
+    warm = min(warm_up, steps / 10) // 1 + 1
     return rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))

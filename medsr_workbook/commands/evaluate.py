@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from medsr_workbook.commands.options import DEFAULT_METHODS, WEIGHTS, ListsMethods
+from medsr_workbook.commands.options import DEFAULT_METHODS, SCHEDULER, WEIGHTS, ListsMethods
 
 
 @click.command(cls=ListsMethods)
@@ -20,6 +21,8 @@ from medsr_workbook.commands.options import DEFAULT_METHODS, WEIGHTS, ListsMetho
 @click.option("--features", is_flag=True, help="Measure the distance of ImageNet features (EfficientNet-lite0) too.")
 @click.option("--eight-bit", is_flag=True, help="Round LR and SR to 8 bits, as if stored in 8-bit files.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write each image's scores here, as JSON.")
+@click.option("--workers", type=click.IntRange(min=1), help="Share the images out to so many processes here.")
+@SCHEDULER
 def evaluate(
     data: str,
     methods: str,
@@ -31,6 +34,8 @@ def evaluate(
     features: bool,
     eight_bit: bool,
     out: Path | None,
+    workers: int | None,
+    scheduler: str | None,
 ) -> None:
     """Score methods on a data set.
 
@@ -39,13 +44,16 @@ def evaluate(
 
     The protocol: images in [0, 1], gray or RGB as stored, cropped to a multiple of the factor; LR by antialiased
     bicubic; no rounding to 8 bits unless asked; a border of FACTOR pixels is not counted.
+
+    With --workers or --scheduler each image is scored by one thread: the scores are those of OMP_NUM_THREADS=1, to the
+    last digit. Workers elsewhere open the images at the path they have here (docs/large_runs.md).
     """
     from rich.console import Console
 
     import data_fetch
     from medsr_core import files
     from medsr_core.measures import evaluation
-    from medsr_workbook import progress, tables
+    from medsr_workbook import cluster, progress, tables
 
     names = evaluation.check_methods(methods.split(","))
     if out is not None:
@@ -53,10 +61,13 @@ def evaluate(
     scans = data_fetch.load(data, split=split, limit=None if subjects else limit)
     if subjects:
         scans = scans.of_subjects(subjects, limit=limit)
-    with progress.bar() as report:
-        scores = evaluation.evaluate(
-            scans, names, factor=factor, weights=weights, eight_bit=eight_bit, features=features, report=report
-        )
+    how: dict[str, Any] = {"factor": factor, "weights": weights, "eight_bit": eight_bit, "features": features}
+    if workers or scheduler:
+        with cluster.client(scheduler, workers) as client, progress.bar() as report:
+            scores = cluster.evaluate(client, scans, names, report=report, **how)
+    else:
+        with progress.bar() as report:
+            scores = evaluation.evaluate(scans, names, report=report, **how)
     if out is not None:
         evaluation.write_json(scores, out)
     tables.show(scores, Console())

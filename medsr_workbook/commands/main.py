@@ -18,6 +18,7 @@ from medsr_workbook.commands.options import Refused, Stopped, out_of_memory
 
 COMMANDS = {  # in the order of the help, which `medsr --help` gives without importing torch
     "run": "Run notebooks and collect their results.",
+    "sweep": "Run notebooks with every combination of parameters.",
     "enhance": "Make one image larger.",
     "evaluate": "Score methods on a data set.",
     "train": "Train a network.",

@@ -21,6 +21,8 @@ STEPS = click.option(
     type=click.IntRange(min=1),
     help="Of sr3: network calls for one image [default: 12]; of pulse: steps of each search, at most [default: 100].",
 )
+SCHEDULER = click.option("--scheduler", metavar="ADDRESS", help="Share the work out to a dask cluster, e.g. "
+                         "tcp://10.0.0.1:8786.")  # fmt: skip
 NO_DEVICE = "This is no diagnostic device: what a method adds to a scan is an estimate, and may be invented."
 
 

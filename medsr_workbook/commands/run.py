@@ -40,7 +40,7 @@ def run(
     console = Console()
     values = list(given)
     if data is not None:
-        data = _known_data(data)
+        data = known_data(data)
         values.append(("data", data))
     assigned = runner.assign(runner.choose(notebooks), values)
     results = runner.run(assigned, out, report=lambda result: _report(result, console))
@@ -55,7 +55,7 @@ def run(
         sys.exit(1)
 
 
-def _known_data(name: str) -> str:
+def known_data(name: str) -> str:
     """A set's name as it is, or the absolute path of an existing file or folder, since notebooks run elsewhere."""
     import data_fetch
 

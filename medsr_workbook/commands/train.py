@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from medsr_core import networks, training
-from medsr_workbook.commands.options import ListsMethods, Refused
+from medsr_workbook.commands.options import ListsMethods
 
 FIELDS = {field.name: field for field in dataclasses.fields(training.Run)}
 
@@ -46,8 +47,9 @@ def _click(field: dataclasses.Field[Any], rules: dict[str, Any]) -> dict[str, An
 
 @click.command(cls=ListsMethods)
 @click.argument("method", required=False)
-@click.option("--recipe", metavar="WEIGHTS", help="Train these weights again, e.g. sr3-brain; see medsr weights list. "
-              "Other options change the recipe.")  # fmt: skip
+@click.option("--recipe", "recipes", multiple=True, metavar="WEIGHTS",
+              help="Train these weights again, e.g. sr3-brain (medsr weights list). Other options change the recipe. "
+              "Repeat to train several at once.")  # fmt: skip
 @run_options
 @click.option("--loss", type=click.Choice(["l1", "mse"]),
               help="Of the pixel stage and sr3. [default: mse for regression and sr3, l1 otherwise]")  # fmt: skip
@@ -58,14 +60,16 @@ def _click(field: dataclasses.Field[Any], rules: dict[str, Any]) -> dict[str, An
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in that folder.")
 @click.pass_context
 def train(
-    context: click.Context, method: str | None, recipe: str | None, loss: str | None, measured: float,
+    context: click.Context, method: str | None, recipes: tuple[str, ...], loss: str | None, measured: float,
     out: Path | None, resume: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Train a network.
+    """Train a network, or several at once.
 
     METHOD is a trained one of the list below. Those that play against a discriminator, and srflow, go on from weights
     that were trained for pixels. Ctrl-C, a crash or a kill lose at most the steps since the last checkpoint: call it
-    again with --resume. Several processes: torchrun --nproc-per-node 2 -m medsr_workbook train ... Afterwards:
+    again with --resume. --minutes 30 in place of --steps ends on time. Several recipes are trained side by side, each
+    in a process of its own with its share of the cores. Several processes for one training: torchrun --nproc-per-node 2
+    -m medsr_workbook train ... Afterwards:
 
     medsr evaluate --data brain --methods bicubic,METHOD --weights checkpoints/METHOD/generator.safetensors
 
@@ -77,20 +81,27 @@ def train(
     given = {name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
     asked = {name: int(value) if name in ("factor", "channels") and value else value for name, value in options.items()}
     asked = {name: value for name, value in asked.items() if name in given}
-    stages = _stages(method, recipe)
-    if terms := _terms(stages[-1]["method"], loss, measured):
-        asked["terms"] = terms
-    if not asked.get("data"):
-        raise click.UsageError("say what to train on: --data NAME_OR_FOLDER")
-    if recipe is None and "steps" not in given:
-        raise click.UsageError("say how long: --steps N")
-    for number, stage in enumerate(stages, 1):
-        folder = out or Path("checkpoints") / (recipe or stage["method"])
-        if number < len(stages):
-            folder = folder / f"stage-{number}"
-        _one(training.Run(**{**stage, **asked}), folder, resume)
-        if number < len(stages):
-            stages[number]["start"] = str(folder / "generator.safetensors")
+    if "steps" in given:
+        asked["minutes"] = None  # that of a recipe
+    if len(set(recipes)) < len(recipes):
+        raise click.UsageError("give each --recipe once")
+    if len(given & {"steps", "minutes"}) == 2 or not (recipes or given & {"steps", "minutes"}):
+        raise click.UsageError("say how long: --steps N or --minutes N, one of the two")
+    from medsr_workbook import progress, together
+
+    plans = {}
+    for recipe in recipes or (None,):
+        stages = _stages(method, recipe)
+        terms = _terms(stages[-1]["method"], loss, measured)
+        name = recipe or stages[-1]["method"]
+        folder = Path("checkpoints") / name if out is None else out / name if len(recipes) > 1 else out
+        changed = {"data": asked.get("data") or _data(stages, recipe)} | ({"terms": terms} if terms else {})
+        plans[name] = together.Plan([{**stage, **asked, **changed} for stage in stages], folder, resume)
+    if len(plans) > 1:
+        sys.exit(together.train(plans))
+    with progress.bar() as draw:
+        written = next(iter(plans.values())).train(draw)
+    click.echo(written)
 
 
 def _stages(method: str | None, recipe: str | None) -> list[dict[str, Any]]:
@@ -120,42 +131,10 @@ def _terms(method: str, loss: str | None, measured: float) -> dict[str, float]:
     return (terms or dict(about.loss)) | {"measured": measured} if measured else terms
 
 
-def _one(run: training.Run, folder: Path, resume: bool) -> None:
-    """One run, with its bar."""
-    if run.start is None:
-        networks.create(run.method, **run.arguments())  # refused before the data is read
-    sources, validation, about = _sources(run.data, run.holdout)
-    if about.pop("upright"):
-        run = dataclasses.replace(run, upright=True)
-    before = networks.about(run.start).get("recipes", []) if run.start and Path(run.start).is_file() else []
-    about["recipes"] = [*before, run.recipe()]
-    from medsr_workbook import progress
-
-    try:
-        with progress.training(run.steps) as report:
-            training.train(run, sources, validation, folder=folder, resume=resume, about=about, report=report)
-    except training.TrainingError as error:
-        raise Refused(str(error)) from error
-    click.echo(f"{folder / 'generator.safetensors'}: {run.method}, {run.steps} steps")
-
-
-def _sources(names: tuple[str, ...], holdout: tuple[str, ...]) -> tuple[list[list[Any]], list[Any], dict[str, Any]]:
-    """HR images to train on, set by set, up to 16 of other subjects from each to validate on, and what they are."""
-    import data_fetch
-    from data_fetch.sets import spread
-
-    sources, validation, told, held_out = [], [], [], []
-    upright = False
-    for name in names:
-        if holdout and name not in data_fetch.names():
-            scans = data_fetch.load(name, split="all")
-            ours, held = scans.without(holdout), scans.of_subjects(holdout, required=False)
-        else:
-            ours, held = (data_fetch.load(name, split=part) for part in ("train", "validation"))
-        sources.append([scan.pixels for scan in ours])
-        validation += [scan.pixels for scan in spread(list(held), 16)]
-        told.append({"name": ours.name, "origin": ours.origin, "licence": ours.licence, "images": len(ours),
-                     "subjects": len({entry.subject for entry in ours.entries})})  # fmt: skip
-        held_out += sorted({entry.subject for entry in held.entries})
-        upright |= getattr(ours, "upright", False)
-    return sources, validation, {"data": told, "held_out": held_out, "upright": upright}
+def _data(stages: list[dict[str, Any]], recipe: str | None) -> tuple[str, ...]:
+    """What the recipe was trained on, if that goes by name here."""
+    names = tuple(dict.fromkeys(name for stage in stages for name in stage.get("data", ())))
+    if recipe and names and not any(name.startswith("FOLDER") for name in names):
+        return names
+    was = f"; {recipe} was trained on {', '.join(names)}" if names else ""
+    raise click.UsageError(f"say what to train on: --data NAME_OR_FOLDER{was}")

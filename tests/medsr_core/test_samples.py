@@ -1,7 +1,6 @@
 """SR3's training and its samples: noise levels, resuming, several processes, data consistency, cascades, tiles."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +9,8 @@ from medsr_core import degradation, diffusion, networks, training, upscalers
 from medsr_core.measures import metrics
 from medsr_core.networks.sr3 import bicubic_start
 from medsr_core.seeds import mix
-from medsr_core.training import loop, losses
+from medsr_core.training import losses
+from medsr_core.training.patches import Batches, Patches
 
 TINY = {"width": 4, "multipliers": (1, 2)}
 
@@ -49,14 +49,14 @@ def test_each_sample_of_a_batch_is_judged_at_its_own_level(tmp_path):
 
 
 def test_levels_of_a_step_are_spread_and_shared_among_processes():
-    alpha_bar, hr = diffusion.schedule("cosine"), torch.zeros(8, 1, 4, 4)
-    one = SimpleNamespace(global_rank=0, world_size=1)
-    level, noise = loop._noises(alpha_bar, hr, 0, 3, 8, one)
+    alpha_bar, run = diffusion.schedule("cosine"), training.Run("sr3", batch=8, patch=16)
+    patches = Patches([[torch.rand(1, 1, 24, 24)]], patch=16, channels=1, enlarged=True)
+    _, _, level, noise = Batches(run, patches, alpha_bar)[3]
     t = torch.searchsorted(-alpha_bar, -level.double())
     assert sorted(((t - 1) // 250).tolist()) == pytest.approx(range(8), abs=1) and level.unique().numel() == 8
     for rank in range(2):
-        share = loop._noises(alpha_bar, hr[:4], 0, 3, 8, SimpleNamespace(global_rank=rank, world_size=2))
-        assert torch.equal(share[0], level[rank::2]) and torch.equal(share[1], noise[rank::2])
+        share = Batches(run, patches, alpha_bar, rank=rank, world=2)[3]
+        assert torch.equal(share[2], level[rank::2]) and torch.equal(share[3], noise[rank::2])
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_weights(tmp_path):

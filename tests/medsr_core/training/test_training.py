@@ -1,6 +1,7 @@
 """The loop: patches, resuming after a kill, several processes, what goes wrong."""
 
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -8,7 +9,6 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import scipy.ndimage
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from medsr_core import networks, training
 from medsr_core.degradation import bicubic
 from medsr_core.training import loop
-from medsr_core.training.patches import Patches
+from medsr_core.training.patches import Batches, Patches, blurred
 from medsr_core.training.players import State, moving_average
 
 TINY = {"width": 6, "depth": 1, "tail": 4, "channels": 1}
@@ -369,7 +369,7 @@ def test_patches_are_turned_and_flipped_all_ways(upright, ways):
 def test_each_image_of_a_batch_is_blurred_by_its_own_width():
     torch.manual_seed(0)
     x, widths = torch.rand(3, 1, 40, 40), torch.tensor([0.4, 1.0, 2.0])
-    for ours, one, width in zip(loop._blurred(x, widths), x, widths.tolist(), strict=True):
+    for ours, one, width in zip(blurred(x, widths), x, widths.tolist(), strict=True):
         theirs = scipy.ndimage.gaussian_filter(one[0].numpy(), width, mode="reflect", truncate=4.0)
         assert abs(ours[0].numpy() - theirs).max() < 1e-3
 
@@ -378,12 +378,11 @@ def test_widths_of_a_cascades_blur_differ_within_a_batch():
     dot = torch.zeros(1, 1, 32, 32)
     dot[..., 15:17, 15:17] = 1  # the same however it is turned
     patches = Patches([[dot]], patch=32, channels=1, enlarged=True)
-    process = SimpleNamespace(global_rank=0, world_size=1, device="cpu")
-    lr, hr = loop._batch(training.Run("sr3", batch=8, blur=3.0), patches, 0, process)
+    lr, hr = Batches(training.Run("sr3", batch=8, blur=3.0), patches)[0]
     assert torch.equal(hr[:1].expand_as(hr), hr)
     middles = lr[:, 0, 15:17, 15:17].mean((1, 2))
     assert len(middles.unique()) == 8 and middles.max() > 1.3 * middles.min()
-    plain, _ = loop._batch(training.Run("sr3", batch=8), patches, 0, process)
+    plain, _ = Batches(training.Run("sr3", batch=8), patches)[0]
     assert (plain - plain[:1]).abs().max() < 1e-6
 
 
@@ -393,3 +392,122 @@ def test_residuals_are_scaled_to_half_a_unit():
     x = bicubic(Fraction(1, 4))(bicubic(4)(hr).clamp(0, 1)).clamp(0, 1)
     scale = loop._residual_scale(Patches([[hr]], patch=64, channels=1, enlarged=True), 0)
     assert scale * (hr - x).square().mean().sqrt().item() == pytest.approx(0.5, rel=0.02)
+
+
+# --- batches that other processes make, and an end on the clock -------------------------------------------------------
+
+
+FORKED = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@FORKED
+@pytest.mark.parametrize("method, options", [
+    ("sr3", {"network": UNET, "blur": 1.5}), ("srresnet", {}), ("srflow", {}),
+])  # fmt: skip
+def test_batches_of_other_processes_are_the_same_bit_for_bit(method, options):
+    alpha_bar = torch.linspace(0.9, 0.1, 2001, dtype=torch.float64) if method == "sr3" else None
+    patches = Patches([[image(i) for i in range(3)]], patch=32, channels=1, enlarged=method == "sr3")
+    alone, ahead = (
+        list(Batches(training.Run(method, batch=4, patch=32, workers=n, **options), patches, alpha_bar).feed(
+            range(3, 9), torch.device("cpu")))
+        for n in (0, 2)
+    )  # fmt: skip
+    assert len(alone) == len(ahead) == 6 and {len(batch) for batch in alone} == {{"sr3": 4, "srflow": 3}.get(method, 2)}
+    for ours, theirs in zip(alone, ahead, strict=True):
+        assert all(torch.equal(a, b) and a.stride() == b.stride() for a, b in zip(ours, theirs, strict=True))
+
+
+@FORKED
+def test_with_workers_a_training_ends_with_the_same_weights(tmp_path):
+    options = {"method": "sr3", "network": UNET, "steps": 6, "precision": "bf16"}
+    alone, ahead = (train(tmp_path, folder=tmp_path / str(n), workers=n, **options) for n in (0, 2))
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), ahead.parameters(), strict=True))
+    assert same(tmp_path / "0" / "checkpoint.safetensors", tmp_path / "2" / "checkpoint.safetensors")
+
+
+class Noted(Batches):
+    """Notes in a file which steps it has made."""
+
+    def __getitem__(self, step):
+        made = super().__getitem__(step)
+        with open(self.log, "a") as log:
+            log.write(f"{step} {os.getpid()}\n")
+        return made
+
+
+@FORKED
+def test_the_next_batches_are_made_while_a_step_is_taken(tmp_path):
+    """In step 0 we wait until others have made batches 1 to 3: alone, one would wait for ever."""
+    patches = Patches([[image()]], patch=32, channels=1)
+    batches = Noted(training.Run("srresnet", batch=2, patch=32, workers=2), patches)
+    batches.log = tmp_path / "log"
+    feed = batches.feed(range(100), torch.device("cpu"))
+    next(feed)
+    made = set()
+    while not {"0", "1", "2", "3"} <= made:
+        made = {line.split()[0] for line in batches.log.read_text().splitlines()}
+    assert str(os.getpid()) not in {line.split()[1] for line in batches.log.read_text().splitlines()}
+    assert len(made) < 10, "only a few ahead: memory is not for the whole training"
+    feed.close()
+
+
+KILLED = """
+import os, signal, sys, psutil, torch
+from medsr_core import training
+
+def kill(step, values):
+    if step == 3:
+        os.kill(psutil.Process().children()[0].pid, signal.SIGKILL)
+
+run = training.Run("srresnet", steps=10**6, network=dict(width=6, depth=1, tail=4, channels=1), batch=2, patch=32,
+                   every=2, device="cpu", workers=1)
+try:
+    training.train(run, [[torch.rand(1, 1, 48, 52)]], folder=sys.argv[1], report=kill)
+except training.TrainingError as error:
+    print(error)
+"""
+
+
+def test_a_killed_worker_is_one_clear_error_and_the_checkpoint_stays(tmp_path):
+    output, _ = run(tmp_path, launcher=(sys.executable, "-c", KILLED), wait=False).communicate(timeout=120)
+    assert "a process that makes batches was killed" in output and "fewer workers" in output, output
+    assert "Traceback" not in output
+    assert networks.read_checked(tmp_path / "checkpoint.safetensors")[0]["step"] >= 2
+
+
+def test_on_the_clock_it_ends_with_its_average_saved_and_goes_on(tmp_path, monkeypatch):
+    """A clock of our own, so that it does not depend on the machine: every look at it is a second later."""
+    now = itertools.count()
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(now)))
+    taken, rates = [], []
+    monkeypatch.setattr(State, "set_rate", lambda self, rate, other=None: rates.append(rate))
+    options = {"minutes": 0.5, "warm_up": 0, "every": 1000}
+
+    def stop(step, values):
+        taken.append(step)
+        if stopping and step == 12:
+            raise KeyboardInterrupt
+
+    stopping = False
+    whole = train(tmp_path, folder=tmp_path / "whole", report=stop, **options)
+    assert taken == list(range(1, 31)), "30 seconds of one step each"
+    header, tensors = networks.read_checked(tmp_path / "whole" / "checkpoint.safetensors")
+    assert header["step"] == 30 and header["seconds"] == 30
+    assert torch.equal(tensors["average/module.last.weight"], whole.last.weight)
+    assert networks.about(str(tmp_path / "whole" / "generator.safetensors"))["steps"] == 30
+    expected = [1e-3 * 0.5 * (1 + math.cos(math.pi * step / 30)) for step in range(30)]
+    assert rates == pytest.approx(expected)
+
+    stopping, taken, now = True, [], itertools.count()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, report=stop, **options | {"every": 10})
+    stopping, taken, now = False, [], itertools.count(1000)
+    train(tmp_path, resume=True, report=stop, **options | {"every": 10})
+    assert taken == list(range(11, 31)), "the minutes before count"
+
+
+def test_rates_on_the_clock_follow_the_share_of_the_time():
+    run = training.Run("srresnet", minutes=10, warm_up=0)
+    assert run.total(0, 0.0) == float("inf") and run.rate_at(0, float("inf")) == 1e-3
+    assert run.total(50, 300) == 100 and run.rate_at(50, run.total(50, 300)) == pytest.approx(0.5e-3)
+    assert run.total(50, 600) == 50 and training.Run("srresnet", steps=7).total(3, 1.0) == 7
