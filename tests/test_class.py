@@ -8,6 +8,7 @@ written, not to the largest that is allowed.
 
 import ast
 import os
+import re
 import symtable
 from pathlib import Path
 
@@ -83,8 +84,8 @@ QUICK = {"06": "gray-1", "02": "low", "00": "colour-2"}
 ALL = [(path, case) for path in NOTEBOOKS for case in cases(path)]
 SOME = [(path, case) for path, case in ALL if QUICK.get(path.name[:2]) == case]
 RUN = ALL if os.environ.get("MEDSR_CLASS") == "all" else SOME
-# {(notebook, case): what `check_parameters` says about it}
-REFUSED = {}
+# {(notebook, case): why, as the notebook says before it has done anything}
+REFUSED = {("12", "low"): "this costs 11 of 10 points"}  # the finest scan, and more lines
 
 
 @pytest.mark.parametrize("path, case", RUN, ids=[f"{path.stem}-{case}" for path, case in RUN])
@@ -93,7 +94,7 @@ def test_a_notebook_runs_on_everything_that_it_allows(path, case, folders, tmp_p
     given |= {"data": str(folders[given["data"]])} if given.get("data") in folders else {}
     (result,) = runner.run({path: given}, tmp_path, progress=False)
     if reason := REFUSED.get((path.name[:2], case)):
-        assert reason in result.error and "check_parameters(" in result.error, result.error
+        assert reason in result.error and re.match(r"cell \[[2-4]\]", result.error), result.error
     else:
         assert result.error is None, result.error
 
