@@ -41,7 +41,8 @@ def parts(edition: str) -> dict[str, dict[str, str]]:
     files = {
         "Notebooks": sorted(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")),
         "For lecturers": [GUIDE] if edition == "lecturer" else [],
-        "To look up": ["docs/glossary.md", "docs/architecture.md", "CONTRIBUTING.md", "CHANGELOG.md"],
+        "To look up": [f"docs/{name}.md" for name in ("glossary", "large_runs", "architecture")]
+        + ["CONTRIBUTING.md", "CHANGELOG.md"],
         "Code": ["examples/restore.py"],
     }
     found = {heading: {path.rpartition(".")[0]: path for path in paths} for heading, paths in files.items() if paths}

@@ -211,7 +211,7 @@ def figure(results: Sequence[dict[str, Any]], *, most: int = 8) -> tuple[Figure,
     for result in results:
         panel = f"{beside} = {result['values'][beside]}" if beside else ""
         for number in (number for number in result["numbers"] if not number["of"].isdigit()):
-            lines = rows.setdefault(f"{number['quantity']} [cell {number['cell']}]", {}).setdefault(panel, {})
+            lines = rows.setdefault(f"{number['quantity']}\n[cell {number['cell']}]", {}).setdefault(panel, {})
             lines.setdefault(number["of"], {}).setdefault(result["values"][x], []).append(number["value"])
     rows = {quantity: panels for quantity, panels in rows.items() if _differ(panels)}
     if not rows:

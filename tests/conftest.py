@@ -15,6 +15,8 @@ SLOW_FILES = {"test_notebooks.py", "test_browser.py", "test_killed.py", "test_tr
               "test_get.py", "test_archives.py", "test_samples.py", "test_cards.py", "test_weights.py",
               "test_bring.py", "test_fetched.py", "test_commands.py", "test_editions.py"}  # fmt: skip
 SLOW = (
+    "test_sweep.py::test_a", "test_sweep.py::test_called", "test_sweep.py::test_shared", "test_sweep.py::test_two",
+    "test_sweep.py::test_what", "test_together.py::test_recipes", "test_together.py::test_a_killed",
     "test_1024_by_512", "test_shipped_weights_are_seam_free", "test_upscale_shows_no_seam", "test_train_", "TestMake",
     "test_the_trained_decoder", "test_images_of_the_decoder", "test_search_reaches", "test_run_gives", "test_enhance_",
     "test_iterating_slices", "test_the_game_resumes", "test_simulated", "test_a_disk_that_fills", "test_a_full_disk",

@@ -83,8 +83,6 @@ def train(
     asked = {name: value for name, value in asked.items() if name in given}
     if "steps" in given:
         asked["minutes"] = None  # that of a recipe
-    if len(set(recipes)) < len(recipes):
-        raise click.UsageError("give each --recipe once")
     if len(given & {"steps", "minutes"}) == 2 or not (recipes or given & {"steps", "minutes"}):
         raise click.UsageError("say how long: --steps N or --minutes N, one of the two")
     from medsr_workbook import progress, together
@@ -93,7 +91,9 @@ def train(
     for recipe in recipes or (None,):
         stages = _stages(method, recipe)
         terms = _terms(stages[-1]["method"], loss, measured)
-        name = recipe or stages[-1]["method"]
+        name = Path(recipe).name.removesuffix(".safetensors") if recipe else stages[-1]["method"]
+        if name in plans:
+            raise click.UsageError(f"two recipes are called {name}; train one after the other")
         folder = Path("checkpoints") / name if out is None else out / name if len(recipes) > 1 else out
         changed = {"data": asked.get("data") or _data(stages, recipe)} | ({"terms": terms} if terms else {})
         plans[name] = together.Plan([{**stage, **asked, **changed} for stage in stages], folder, resume)

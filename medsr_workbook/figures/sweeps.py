@@ -34,7 +34,7 @@ def multiples(rows: Mapping[str, Mapping[str, Lines]], *, xlabel: str, title: st
                 _draw(one, panels.get(panel, {}), position, colours)
                 one.set_title(panel if one.get_subplotspec().is_first_row() else "")
                 one.set_xticks(list(position.values()), list(map(str, places)))
-            axes[0].set_ylabel(quantity if len(quantity) < 28 else quantity[:26] + " …")
+            axes[0].set_ylabel("\n".join(line if len(line) < 28 else line[:26] + " …" for line in quantity.split("\n")))
             handles, names = max((one.get_legend_handles_labels() for one in axes), key=lambda found: len(found[1]))
             axes[-1].legend(handles, names, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
         figure.supxlabel(xlabel)

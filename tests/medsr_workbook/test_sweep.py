@@ -281,7 +281,8 @@ def test_shared_out_the_scores_are_those_of_one_process(scans, tmp_path):
 
 
 def test_what_evaluation_refuses_is_refused_when_shared_out_too(scans, two):
-    with pytest.raises(evaluation.NothingToScore, match="at least 267x267 pixels"):
+    refused = pytest.raises(evaluation.NothingToScore, match="at least 267x267 pixels")
+    with pytest.warns(UserWarning, match="left out"), refused:
         cluster.evaluate(two, data_fetch.load(scans), ["bicubic"], factor=128, report=quiet)
     with pytest.raises(ValueError, match="no weights 'nowhere'"):
         cluster.evaluate(two, data_fetch.load(scans), ["srgan"], weights="nowhere", report=quiet)
