@@ -5,6 +5,7 @@ The pages are made in every run. Sphinx makes HTML of them where its packages ar
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 from medsr_workbook import site
 
@@ -138,3 +141,22 @@ def test_every_link_of_the_html_leads_somewhere(html):
 def test_pictures_of_the_html_are_described(html):
     described = [len(tag.get("alt", "")) for page in html.values() for tag in page.select("article img")]
     assert len(described) > 150 and min(described) > 0
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs a browser")
+def test_opened_as_files_it_is_found_by_search_and_fits_a_phone(html, monkeypatch):
+    monkeypatch.setenv("SE_OFFLINE", "true")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(option)
+    place = min(html, key=lambda path: len(path.parts)).parent
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))) as browser:
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        browser.get(f"{(place / 'search.html').as_uri()}?q=pseudo-inverse")
+        found = "#search-results li a[href*='01_the_inverse']"
+        WebDriverWait(browser, 60).until(lambda _: browser.find_elements("css selector", found))
+        for page in sorted(path for path in html if "_modules" not in path.parts):
+            browser.get(page.as_uri())
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, page

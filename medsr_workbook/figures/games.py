@@ -65,6 +65,7 @@ def outcomes(hr: Tensor, games: Mapping[str, scan.Snapshot], box: Box) -> Figure
         for axes, (name, picture) in zip(above, {"HR": hr, **{n: g.sr for n, g in games.items()}}.items(), strict=True):
             draw(axes, crop(picture, box))
             axes.set(title=name, xticks=[], yticks=[])
+            axes.spines[:].set_visible(True)  # a picture may have become white
         below[0].set_axis_off()
         for axes, game in zip(below[1:], games.values(), strict=True):
             curve(axes, game, {"": "accuracy"})

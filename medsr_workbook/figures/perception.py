@@ -102,7 +102,7 @@ def verdicts(shares: Mapping[str, Mapping[str, tuple[int, int]]]) -> Figure:
     with rc_context(STYLE):
         figure = Figure((WIDTH, 0.42 * len(rows) + 1.5), layout="constrained")
         axes = figure.subplots()
-        axes.imshow(table, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
+        drawn = axes.imshow(table, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
                 right, of = shares[row][column]
@@ -114,4 +114,5 @@ def verdicts(shares: Mapping[str, Mapping[str, tuple[int, int]]]) -> Figure:
         axes.tick_params(length=0)
         for side in axes.spines.values():
             side.set_visible(False)
+        figure.colorbar(drawn, ax=axes, label="share of right answers", pad=0.01)
     return figure

@@ -99,7 +99,7 @@ def test_a_second_contrast_shows_every_other_lesion():
 
 
 def test_the_score_is_counted_by_hand():
-    spots = lesions.detections(HIDDEN.healthy, 0.08)
+    spots = lesions.detections(HIDDEN.healthy, case.ANATOMY)
     (row, column) = next(s for s in spots if all(math.dist(s, place) > 10 for place in HIDDEN.places))
     nothing = next((r, c) for r, c in torch.cartesian_prod(*[torch.arange(20.0, 150, 3)] * 2).tolist()
                    if all(math.dist((r, c), s) > 6 for s in (*spots, *HIDDEN.places)))  # fmt: skip

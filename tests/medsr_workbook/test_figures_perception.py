@@ -52,6 +52,7 @@ def test_verdicts_write_right_of_all_and_colour_by_share():
     figure = figures.perception.verdicts(shares)
     assert [text.get_text() for text in figure.axes[0].texts] == ["0/8", "8/8", "4/8", "2/8"]
     assert np.allclose(figure.axes[0].images[0].get_array(), [[0, 1], [0.5, 0.25]])
+    assert figure.axes[1].get_ylabel() == "share of right answers"
     assert Image.open(io.BytesIO(figures.png(figure))).width > 600
 
 
