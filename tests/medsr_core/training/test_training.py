@@ -249,7 +249,7 @@ def test_adversarial_stage_moves_both_players_and_reports_every_term(tmp_path, m
     start = networks.create(networks.TRAINED[method].starts_from, **tiny)
     before = {name: p.clone() for name, p in start.named_parameters()}
     reported = []
-    train(tmp_path, method=method, start=start, report=lambda step, values: reported.append(values))
+    train(tmp_path, method=method, start=start, terms=terms, report=lambda step, values: reported.append(values))
     terms = {name: weight for name, weight in terms.items() if name != "r1"}  # is the discriminator's
     assert reported[0].keys() == {"generator", "discriminator", "accuracy", *terms}
     for values in reported:
