@@ -74,7 +74,7 @@ site: .venv/.installed .venv-site/.installed  ## the workbook as a web site, in 
 	@echo "open build/site/index.html"
 
 # A folder of packages that only the site needs, beside those of .venv
-.venv-site/.installed: requirements-site.lock
+.venv-site/.installed: requirements-site.lock | .venv/.installed
 	@rm -rf .venv-site
 	@$(PIP) install --quiet --no-deps --target .venv-site --requirement requirements-site.lock
 	@touch .venv-site/.installed
