@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from medsr_core.degradation import gaussian_blur
-from medsr_core.measures.distortions import lesion
 from medsr_core.measures.intervals import Interval, bootstrap, resampled
 
 Place = tuple[float, float]
@@ -30,6 +29,13 @@ TOLERANCE = 3.0  # pixels between a lesion and its detection
 
 
 # --- placing --------------------------------------------------------------------------------------------------------
+
+
+def lesion(size: tuple[int, int], centre: tuple[float, float], radius: float, contrast: float = 1.0) -> Tensor:
+    """A disc of `radius` pixels, edge softened over one pixel, height `contrast`: (1, 1, H, W), zero elsewhere."""
+    rows, columns = (torch.arange(n, dtype=torch.float32) for n in size)
+    distance = torch.hypot(rows[:, None] - centre[0], columns - centre[1])
+    return contrast * (radius + 0.5 - distance).clamp(0, 1)[None, None]
 
 
 def place(hr: Tensor, places: Sequence[Place], radius: float, contrast: float) -> Tensor:

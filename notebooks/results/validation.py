@@ -3,7 +3,7 @@
     python notebooks/results/validation.py --data ../shared/data [--limit 12]
 
 `--data` names a folder with the sub-folders brain, fundus, skin and heart that the model cards describe. Held-out
-subjects are spoiled by the eight distortions of `medsr_core.measures.distortions`, each just strong enough for 30 dB,
+subjects are spoiled by the eight distortions of `medsr_workbook.toys.distortions`, each just strong enough for 30 dB,
 blur and noise also for 36 and 33 dB, and measured against their truth or against other people's scans. Of a fundus
 photograph the inner 512x512 pixels are used. Writes validation.json beside this file: one row per data set, measure
 and distortion, with one value per image (the Frechet and kernel distances: one per set). More is worse for all
@@ -20,8 +20,9 @@ import torch
 import data_fetch
 from medsr_core import networks
 from medsr_core.degradation import crop_to_multiple
-from medsr_core.measures import distortions, metrics, perception
+from medsr_core.measures import metrics, perception
 from medsr_workbook import studies
+from medsr_workbook.toys import distortions
 
 CASES = [("real", 0), *((name, 30) for name in distortions.DISTORTIONS)]
 CASES += [(name, target) for name in ("blur", "noise") for target in (33, 36)]

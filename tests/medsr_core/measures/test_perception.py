@@ -12,8 +12,9 @@ import torch
 
 import data_fetch
 from medsr_core.degradation import bicubic, gaussian_blur
-from medsr_core.measures import distortions, perception
+from medsr_core.measures import perception
 from medsr_core.networks.features import Perceptual
+from medsr_workbook.toys import distortions
 
 
 def normal(n, d, seed=0):

@@ -94,12 +94,5 @@ def at_psnr(distort: Distortion, x: Tensor, target: float) -> Tensor:
     return distort(x, high)
 
 
-def lesion(size: tuple[int, int], centre: tuple[float, float], radius: float, contrast: float = 1.0) -> Tensor:
-    """A disc of `radius` pixels, edge softened over one pixel, height `contrast`: (1, 1, H, W), zero elsewhere."""
-    rows, columns = (torch.arange(n, dtype=torch.float32) for n in size)
-    distance = torch.hypot(rows[:, None] - centre[0], columns - centre[1])
-    return contrast * (radius + 0.5 - distance).clamp(0, 1)[None, None]
-
-
 def _fixed_normal(x: Tensor) -> Tensor:
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype).to(x)

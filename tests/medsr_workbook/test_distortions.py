@@ -7,7 +7,8 @@ import scipy.ndimage
 import torch
 
 from medsr_core import degradation
-from medsr_core.measures import distortions, metrics
+from medsr_core.measures import lesions, metrics
+from medsr_workbook.toys import distortions
 
 
 def scan(dtype=torch.float64):
@@ -60,7 +61,7 @@ def test_invented_detail_is_invisible_to_the_degradation():
 
 @pytest.mark.parametrize("radius", [1.0, 3.0, 7.5])
 def test_lesion_has_the_area_of_its_disc(radius):
-    spot = distortions.lesion((64, 48), (31.2, 20.7), radius, contrast=0.5)
+    spot = lesions.lesion((64, 48), (31.2, 20.7), radius, contrast=0.5)
     assert spot.shape == (1, 1, 64, 48) and spot.max() <= 0.5
     assert spot.sum().item() == pytest.approx(0.5 * math.pi * radius**2, rel=0.1)
     rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(48.0), indexing="ij")
