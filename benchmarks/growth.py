@@ -243,7 +243,7 @@ def table(results: dict[str, dict[int, dict[str, float]]]) -> str:
         power = 2 if WORK[name][1] is SIDES else 1
         time_of, memory_of = ({n: row[key] for n, row in found.items()} for key in ("seconds", "megabytes"))
         first, last = min(found), max(found)
-        slopes = [f"{slope(points, power=power):.2f}" for points in (time_of, memory_of)]
+        slopes = [f"{slope(points, power=power):.2f}".replace("nan", "–") for points in (time_of, memory_of)]
         cells = [name, f"{first} to {last}", f"{time_of[first]:.3g} to {time_of[last]:.3g}", slopes[0],
                  f"{memory_of[last]:.0f}", slopes[1], _ratio(name, found, results)]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
