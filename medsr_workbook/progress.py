@@ -28,14 +28,22 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def bars(names: Sequence[str]) -> Iterator[Callable[[str, str, int, int], None]]:
-    """A bar for each name, one below the other; as a function it takes (name, what, done, in all)."""
-    with Progress(*COLUMNS, console=Console(stderr=True)) as drawn:
-        tasks = {name: drawn.add_task(name, total=None) for name in names}
+    """A bar for each name, one below the other; as a function it takes (name, what, done, in all).
 
-        def report(name: str, what: str, done: int, total: int) -> None:
-            drawn.update(tasks[name], description=f"{name} {what}".strip(), completed=done, total=total)
+    They are drawn from the first report on: what is refused before leaves the error alone on the screen.
+    """
+    drawn = Progress(*COLUMNS, console=Console(stderr=True))
+    tasks = {name: drawn.add_task(name, total=None) for name in names}
 
+    def report(name: str, what: str, done: int, total: int) -> None:
+        drawn.start()
+        drawn.update(tasks[name], description=f"{name} {what}".strip(), completed=done, total=total)
+
+    try:
         yield report
+    finally:
+        if drawn.live.is_started:
+            drawn.stop()
 
 
 def training(run: Run, draw: Callable[[str, int, int], None]) -> Report:
