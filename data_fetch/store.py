@@ -168,7 +168,7 @@ def lock(name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None
         waiting()
         held.acquire()
     try:
-        for part in (*folder(name).glob(".record.json.*"), *folder(name).glob("download/.*")):
+        for part in (*folder(name).glob(".*.record.json"), *folder(name).glob("download/.*")):
             part.unlink()  # what a process that was killed left half written
         yield
     finally:

@@ -21,7 +21,7 @@ from medsr_core.measures import evaluation
 if TYPE_CHECKING:
     from distributed import Client
 
-    from data_fetch import ImageSet
+    from data_fetch import sets
 
 SECONDS_TO_CONNECT = 10
 SHARDS_PER_THREAD = 8  # small enough that nobody waits long for the last, large enough that handing out costs nothing
@@ -113,7 +113,12 @@ def each(client: Client, function: Callable[..., Any], calls: Iterable[Sequence[
 
 
 def evaluate(
-    client: Client, scans: ImageSet, methods: Sequence[str], *, report: Callable[[str, int, int], None], **options: Any
+    client: Client,
+    scans: sets.ImageSet,
+    methods: Sequence[str],
+    *,
+    report: Callable[[str, int, int], None],
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """`evaluation.evaluate` with the images shared out: the scores of one process with one thread, in its order.
 
@@ -135,7 +140,9 @@ def evaluate(
     return rows or evaluation.evaluate(scans[:0], methods, **options)  # which raises
 
 
-def _score(shard: ImageSet, methods: Sequence[str], options: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+def _score(
+    shard: sets.ImageSet, methods: Sequence[str], options: dict[str, Any]
+) -> tuple[list[dict[str, Any]], list[str]]:
     """On a worker: the scores of some images, and the warnings. One thread, since two sum up in another order."""
     import torch
 
