@@ -15,6 +15,7 @@ import data_fetch
 from data_fetch import acquire, archives, parts, store
 from data_fetch.catalogue import SOURCES
 from data_fetch.sets import DataError
+from medsr_core.files import whole
 from tests.data_fetch.official import picture, stare, zipped
 
 IMAGES = {f"im{n:04d}.ppm": picture("PPM", (200, 210, 3), n) for n in range(1, 13)}
@@ -151,7 +152,13 @@ def test_interrupted_by_hand_it_stops_soon_and_goes_on_later(server, folder, off
 
 def test_what_a_killed_process_left_of_a_record_goes_with_the_next_lock(folder):
     (folder / "stare" / "download").mkdir(parents=True)
-    left = [folder / "stare" / ".record.json.0123", folder / "stare" / "download" / ".a.zip.part.json.0123.json"]
+    with (
+        whole(folder / "stare" / "record.json") as record,
+        whole(folder / "stare" / "download" / "a.part.json") as part,
+    ):
+        left = [record, part]  # as they are named while they are written
+        for each in left:
+            each.write_text("{}")
     for part in left:
         part.write_text("{")
     with store.lock("stare"):
