@@ -168,8 +168,9 @@ def lock(name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None
         waiting()
         held.acquire()
     try:
-        for part in (*folder(name).glob(".*.record.json"), *folder(name).glob("download/.*")):
-            part.unlink()  # what a process that was killed left half written
+        for pattern in (".*.record.json", ".*.[0-9]*", "download/.*"):  # what a killed process left half written
+            for part in folder(name).glob(pattern):
+                part.unlink()
         yield
     finally:
         held.release()

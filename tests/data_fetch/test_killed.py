@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -159,6 +160,7 @@ def test_what_a_killed_process_left_of_a_record_goes_with_the_next_lock(folder):
         left = [record, part]  # as they are named while they are written
         for each in left:
             each.write_text("{}")
+    left.append(folder / "stare" / f".all-images.{threading.get_ident()}")  # a file on its way out of an archive
     for part in left:
         part.write_text("{")
     with store.lock("stare"):
