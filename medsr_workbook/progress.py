@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from medsr_core.training import Run
+    import medsr_core.training.run
 
 
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -46,7 +46,7 @@ def bars(names: Sequence[str]) -> Iterator[Callable[[str, str, int, int], None]]
             drawn.stop()
 
 
-def training(run: Run, draw: Callable[[str, int, int], None]) -> Report:
+def training(run: medsr_core.training.run.Run, draw: Callable[[str, int, int], None]) -> Report:
     """What `training.train` reports, for a bar: the losses of the step, and the last validation PSNR.
 
     The bar counts steps; of a run on the clock, seconds.
