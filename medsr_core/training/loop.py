@@ -204,11 +204,11 @@ class _Step:
         judge = esrgan.relativistic_discriminator if terms.get("relativistic") else losses.discriminator
         with fabric.autocast():
             real, fake = opponent(hr).float(), opponent(sr).float()
-        loss = judge(real, fake)
+        loss = told = judge(real, fake)
         if terms.get("r1") and step % LAZY == 0:
             loss = loss + LAZY * terms["r1"] * losses.r1(opponent, hr)
         _update(fabric, loss, opponent, self.state.optimisers["discriminator"])
-        return {"discriminator": judge(real, fake).item(), "accuracy": losses.accuracy(real, fake)}
+        return {"discriminator": told.item(), "accuracy": losses.accuracy(real, fake)}
 
 
 def _denoising_step(

@@ -45,12 +45,11 @@ def patches(hr: Tensor, snapshots: Sequence[scan.Snapshot], box: Box) -> Figure:
         loss, accuracy, power = below
         curve(loss, now, {"features": "squared features", "−log D(made)": "adversarial"})
         loss.set(title="losses of G", ylim=(0, None))
-        curve(accuracy, now, {"": "accuracy"})
-        accuracy.axhline(0.5, color="0.4", linestyle=":")
-        accuracy.set(title="D takes for what it is (coin: ½)", ylim=(0, 1.03))
+        certainty(accuracy, now, "D takes for what it is (coin: ½)")
+        truth = perception.spectrum(hr)[1]
         for (name, picture), colour in zip(list(pictures.items())[1:], COLOURS, strict=False):
             frequency, mine = perception.spectrum(picture)
-            power.plot(frequency, (mine / perception.spectrum(hr)[1])[0], color=colour, label=name)
+            power.plot(frequency, (mine / truth)[0], color=colour, label=name)
         power.axhline(1, color="0.4", linestyle=":")
         power.set(title="power of SR / power of HR", xlabel="cycles per pixel", yscale="log", ylim=(0.02, 5))
         power.legend(frameon=False, loc="lower left")
@@ -68,10 +67,15 @@ def outcomes(hr: Tensor, games: Mapping[str, scan.Snapshot], box: Box) -> Figure
             axes.spines[:].set_visible(True)  # a picture may have become white
         below[0].set_axis_off()
         for axes, game in zip(below[1:], games.values(), strict=True):
-            curve(axes, game, {"": "accuracy"})
-            axes.axhline(0.5, color="0.4", linestyle=":")
-            axes.set(title="accuracy of D", ylim=(0, 1.03))
+            certainty(axes, game, "accuracy of D")
     return figure
+
+
+def certainty(axes: Axes, snapshot: scan.Snapshot, title: str) -> None:
+    """The discriminator's accuracy step by step, with a coin's."""
+    curve(axes, snapshot, {"": "accuracy"})
+    axes.axhline(0.5, color="0.4", linestyle=":")
+    axes.set(title=title, ylim=(0, 1.03))
 
 
 def curve(axes: Axes, snapshot: scan.Snapshot, names: Mapping[str, str], *, window: int = 10) -> None:
