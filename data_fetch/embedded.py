@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache, partial
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -26,6 +25,7 @@ from torch.nn import functional
 from data_fetch import protocol
 from data_fetch.sets import DataError, Entry, ImageSet, Spacing
 from medsr_core import images
+from medsr_core.files import in_package
 
 # title, origin, licence, citation
 _SETS = {
@@ -130,11 +130,8 @@ def embedded_set(name: str, split: str) -> ImageSet:
 
 
 def _package_file(package: str, file: str, install: str) -> Path:
-    try:
-        path = Path(str(metadata.distribution(package).locate_file(file)))
-    except metadata.PackageNotFoundError:
-        path = Path()
-    if not path.is_file():
+    path = in_package(package, file)
+    if path is None:
         raise DataError(f"{Path(file).name} comes with the package {package}, which is not here: pip install {install}")
     return path
 

@@ -1,4 +1,4 @@
-"""Files that are never half written, and what to do where none can be written."""
+"""Files that are never half written, what to do where none can be written, and where a package's file lies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 
 REASONS = {
@@ -21,6 +22,14 @@ REASONS = {
     errno.ENOENT: "no such folder; create it first",
     errno.EISDIR: "this is a folder; name a file in it",
 }
+
+
+def in_package(package: str, file: str) -> Path | None:
+    """Where a file of an installed package lies, without importing it; None if it is not there."""
+    with suppress(metadata.PackageNotFoundError):
+        path = Path(str(metadata.distribution(package).locate_file(file)))
+        return path if path.is_file() else None
+    return None
 
 
 @contextmanager

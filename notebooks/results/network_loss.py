@@ -20,7 +20,7 @@ from held_out import scans_of
 import data_fetch
 from medsr_core import networks, training
 from medsr_core.measures import evaluation
-from medsr_workbook import studies
+from medsr_workbook import studies, together
 
 SETS = {"brain": "brain, LGG", "skin": "skin"}  # weights, set of held_out.py
 NETWORKS = {"SRGAN": "srgan", "medical GAN": "medgan"}
@@ -35,11 +35,8 @@ def cell(organ: str, method: str, loss: str, data: Path, folder: Path) -> str:
     if not (target / "generator.safetensors").exists():
         told = networks.about(networks.FOLDER / f"{method}-{organ}.safetensors")
         recipe = told["recipes"][-1] | {"terms": LOSSES[loss]}
-        sources = []
-        for name in recipe.pop("data"):
-            scans = data_fetch.load(name, split="train") if name in data_fetch.names() else data_fetch.load(
-                data / name.removeprefix("FOLDER/")).without(recipe["holdout"])  # fmt: skip
-            sources.append([scan.pixels for scan in scans])
+        names = [str(data / name[7:]) if name.startswith("FOLDER/") else name for name in recipe.pop("data")]
+        sources, *_ = together.sources_of(tuple(names), tuple(recipe["holdout"]))
         resume = (target / "checkpoint.safetensors").exists()
         training.train(training.Run(**recipe), sources, folder=target, resume=resume)
     return str(target / "generator.safetensors")
